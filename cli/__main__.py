@@ -1,0 +1,5 @@
+"""`python -m landscape.cli` is `landscape`."""
+
+from .main import main
+
+main()
