@@ -1,0 +1,81 @@
+"""The research toolkit for neural-network loss landscapes.
+
+A checkpoint walks forward through the house: weights, objective, coordinates, measured values, a Zarr store,
+analysis, figure. The names below are imported when first used, so that `import landscape` itself stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landscape.figures import draw
+    from landscape.geometry.slices import Bezier, Line, Plane, Polyline
+    from landscape.networks.checkpoint import load_checkpoint
+    from landscape.networks.datasets import load_data
+    from landscape.networks.models import build_model
+    from landscape.networks.training import train
+    from landscape.objective.objective import Objective
+    from landscape.optimizers.registry import make_optimizer
+    from landscape.studies.connect import connect, load_curve
+    from landscape.sweeps.store import open
+
+    __version__: str
+
+_HOMES = {
+    "Bezier": "landscape.geometry.slices",
+    "Line": "landscape.geometry.slices",
+    "Objective": "landscape.objective.objective",
+    "Plane": "landscape.geometry.slices",
+    "Polyline": "landscape.geometry.slices",
+    "build_model": "landscape.networks.models",
+    "connect": "landscape.studies.connect",
+    "draw": "landscape.figures",
+    "load_checkpoint": "landscape.networks.checkpoint",
+    "load_curve": "landscape.studies.connect",
+    "load_data": "landscape.networks.datasets",
+    "make_optimizer": "landscape.optimizers.registry",
+    "open": "landscape.sweeps.store",
+    "train": "landscape.networks.training",
+}
+
+__all__ = [
+    "Bezier",
+    "Line",
+    "Objective",
+    "Plane",
+    "Polyline",
+    "build_model",
+    "connect",
+    "draw",
+    "load_checkpoint",
+    "load_curve",
+    "load_data",
+    "make_optimizer",
+    "open",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name from its home when it is first used, and keep it.
+
+    Raises:
+        AttributeError: If the name is none of ours.
+    """
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("torch-landscape")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'landscape' has no attribute '{name}' (it offers {', '.join(__all__)})")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The names on offer, whether they have been imported yet or not."""
+    return sorted({*globals(), *__all__, "__version__"})
