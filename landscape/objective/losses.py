@@ -1,0 +1,127 @@
+"""Losses and metrics, each one value per sample.
+
+A loss maps `(outputs, targets)` to a tensor of shape `(B,)`. A loss over tokens returns a pair: the sum over
+each sample's tokens, shape `(B,)`, and their number, shape `(B,)`. Means are then taken over all tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import RequestError, unknown
+
+PerSample = Tensor | tuple[Tensor, Tensor]
+Loss = Callable[[Any, Any], PerSample]
+
+IGNORED_TOKEN = -100
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> PerSample:
+    """Cross-entropy of logits in nats.
+
+    Args:
+        outputs: Logits, shape `(B, classes)`, or `(B, T, vocabulary)` for tokens.
+        targets: Class numbers, shape `(B,)` or `(B, T)`; a token of -100 is left out.
+
+    Returns:
+        Shape `(B,)`; for tokens the sums and the counts.
+    """
+    if outputs.ndim == 2:
+        return F.cross_entropy(outputs, targets, reduction="none")
+    losses = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
+    counts = (targets != IGNORED_TOKEN).flatten(1).sum(1)
+    return losses.view(len(targets), -1).sum(1), counts
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error, averaged over the components of each sample, in squared units of the targets.
+
+    Args:
+        outputs: Shape `(B, *)`.
+        targets: The same number of elements; `(B,)` stands for `(B, 1)`.
+
+    Returns:
+        Shape `(B,)`.
+
+    Raises:
+        RequestError: If the shapes can't be matched without broadcasting.
+    """
+    if outputs.numel() != targets.numel():
+        raise RequestError(
+            f"mse compares equal shapes: outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)}; "
+            "reshape one of them"
+        )
+    return (outputs - targets.view_as(outputs)).square().flatten(1).mean(1)
+
+
+def error(outputs: Tensor, targets: Tensor) -> PerSample:
+    """0/1 error of the most probable class; shapes as for `cross_entropy`."""
+    wrong = outputs.argmax(-1) != targets
+    if outputs.ndim == 2:
+        return wrong.to(outputs.dtype)
+    kept = targets != IGNORED_TOKEN
+    return (wrong & kept).flatten(1).sum(1).to(outputs.dtype), kept.flatten(1).sum(1)
+
+
+LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mse}
+METRICS: dict[str, dict[str, Loss]] = {"cross-entropy": {"error": error}, "mse": {}}
+
+
+def resolve_loss(loss: str | Loss, metrics: Mapping[str, Loss] | None = None) -> tuple[Loss, dict[str, Loss]]:
+    """The loss by name or as it is, with the metrics that go with it.
+
+    Args:
+        loss: A name of `LOSSES` or a per-sample function.
+        metrics: Further per-sample functions by name; by default those that belong to the named loss.
+
+    Raises:
+        RequestError: For an unknown name.
+    """
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES)
+        return LOSSES[loss], dict(METRICS[loss] if metrics is None else metrics)
+    return loss, dict(metrics or {})
+
+
+def per_sample(value: Any, batch: int, name: str) -> tuple[Tensor, Tensor | None]:
+    """Hold a loss or metric to the contract.
+
+    Args:
+        value: What it returned.
+        batch: The number of samples B that went in.
+        name: Its name, for the message.
+
+    Returns:
+        Values or sums `(B,)`, and the counts `(B,)` or None where every sample counts once.
+
+    Raises:
+        RequestError: If it is not one value per sample.
+    """
+    values, counts = value if isinstance(value, tuple) else (value, None)
+    if all(isinstance(part, Tensor) and part.shape == (batch,) for part in (values, counts) if part is not None):
+        return values, counts
+    got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+    raise RequestError(
+        f"the {name} returned {got} for {batch} samples; expected one value per sample, shape ({batch},), "
+        "as with reduction='none' (average over the other axes yourself)"
+    )
+
+
+def mean(values: Tensor, counts: Tensor | None) -> Tensor:
+    """The mean over a batch, differentiable: total over the number of samples, or of tokens where counted."""
+    return values.mean() if counts is None else values.sum() / counts.sum()
+
+
+def logits(outputs: Any) -> Any:
+    """The tensor that losses see: the outputs' `.logits` (or entry "logits") where there is one."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs
+    if isinstance(outputs, Mapping) and "logits" in outputs:
+        return outputs["logits"]
+    return getattr(outputs, "logits", outputs)

@@ -1,0 +1,115 @@
+"""Data as the objective reads them: the same batches in the same order at every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler
+
+from ..errors import RequestError
+
+Batch = tuple[Any, Any]
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """Apply a function to each tensor or array of a (nested) tuple, list or dict."""
+    if isinstance(tree, Mapping):
+        return {key: map_tensors(function, value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return tuple(map_tensors(function, value) for value in tree)
+    if isinstance(tree, np.ndarray):
+        tree = torch.from_numpy(np.ascontiguousarray(tree))
+    return function(tree) if isinstance(tree, Tensor) else tree
+
+
+def leaves(tree: Any) -> Iterator[Tensor]:
+    """The tensors of a (nested) tuple, list or dict in order."""
+    if isinstance(tree, Mapping):
+        tree = tuple(tree.values())
+    if isinstance(tree, (tuple, list)):
+        for value in tree:
+            yield from leaves(value)
+    elif isinstance(tree, Tensor):
+        yield tree
+
+
+def batch_length(tree: Any) -> int:
+    """The number of samples: the first axis of the first tensor."""
+    return len(next(leaves(tree)))
+
+
+class Samples:
+    """A data set that can be read again and again in one order.
+
+    Args:
+        data: A pair `(inputs, targets)` of tensors or arrays (inputs may be a tuple or a dict of them), an object
+            with such `inputs` and `targets`, or an iterable of such batches that starts afresh whenever it is iterated.
+        device: Where batches are used. Tensors are moved there once; batches of an iterable as they come.
+        dtype: Dtype of floating-point inputs and targets.
+
+    Raises:
+        RequestError: If the data are empty, unequal in length, read only once, or shuffled.
+    """
+
+    def __init__(self, data: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
+        if hasattr(data, "inputs") and hasattr(data, "targets"):
+            data = (data.inputs, data.targets)
+        self._loader: Iterable[Batch] | None = None
+        if isinstance(data, tuple) and len(data) == 2:
+            self.inputs, self.targets = self._move(data[0]), self._move(data[1])
+            lengths = {len(tensor) for tensor in leaves((self.inputs, self.targets))}
+            if len(lengths) != 1 or 0 in lengths:
+                raise RequestError(f"inputs and targets must be equally many and not empty; got lengths {lengths}")
+            self._length: int | None = lengths.pop()
+            return
+        if isinstance(data, Iterator) or not isinstance(data, Iterable):
+            raise RequestError(
+                f"data must be (inputs, targets) or a loader that can be iterated again, not {type(data).__name__}"
+            )
+        if isinstance(data, DataLoader) and isinstance(data.sampler, RandomSampler):
+            raise RequestError("the data loader shuffles; a loss surface needs a fixed order: use shuffle=False")
+        self._loader, self._length = data, None
+
+    def _move(self, tree: Any) -> Any:
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+
+        return map_tensors(move, tree)
+
+    def __len__(self) -> int:
+        """The number of samples; a loader is read through once to count them."""
+        if self._length is None:
+            self._length = sum(batch_length(targets) for _, targets in self.batches(0))
+        return self._length
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Read all samples in order.
+
+        Args:
+            size: Samples in a batch, the last one possibly smaller; a loader keeps its own batches.
+
+        Yields:
+            Pairs `(inputs, targets)` on the device.
+        """
+        if self._loader is not None:
+            for batch in self._loader:
+                if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                    raise RequestError("each batch of a data loader must be a pair (inputs, targets)")
+                yield self._move(batch[0]), self._move(batch[1])
+            return
+        for start in range(0, len(self), size):
+            yield self._cut(slice(start, start + size))
+
+    def select(self, index: Tensor) -> Batch:
+        """The samples with the given numbers, shape `(B,)`, as one batch; tensors only."""
+        if self._loader is not None:
+            raise RequestError("random batches need data as tensors (inputs, targets), not a loader")
+        return self._cut(index)
+
+    def _cut(self, index: slice | Tensor) -> Batch:
+        return map_tensors(lambda tensor: tensor[index], self.inputs), self.targets[index]
