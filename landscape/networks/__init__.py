@@ -1,0 +1,1 @@
+"""Where points of the landscape come from: data sets, architectures, checkpoints, training."""

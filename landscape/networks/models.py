@@ -1,0 +1,152 @@
+"""Architectures by name: the built-in ones, the user's own `package.module:factory`, and two optional zoos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from landscape import settings as model_settings
+from landscape.errors import RequestError, unknown
+from landscape.factories import call_factory, is_factory
+from landscape.networks.zoo.convnet import convnet
+from landscape.networks.zoo.mlp import mlp, softmax
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A named architecture.
+
+    Args:
+        function: Builds the network from `(input_shape, num_outputs)`; its keyword-only parameters are the
+            settings.
+        summary: One line for lists.
+        fixed: Keywords that the name stands for, such as a depth; they are no settings.
+    """
+
+    function: Callable[..., nn.Module]
+    summary: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings and their default values."""
+        return model_settings.defaults(self.function, self.fixed)
+
+
+MODELS: dict[str, ModelEntry] = {
+    "softmax": ModelEntry(softmax, "softmax regression: one linear layer"),
+    "mlp": ModelEntry(mlp, "multilayer perceptron"),
+    "convnet": ModelEntry(convnet, "small ConvNet with BatchNorm, seconds per epoch on a CPU"),
+}
+
+
+def list_models() -> dict[str, str]:
+    """One line about each built-in model, by name."""
+    return {name: entry.summary for name, entry in MODELS.items()}
+
+
+def resolve_settings(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Every setting of a model with the value it will have: what a recipe should record.
+
+    Args:
+        name: As for `build_model`.
+        settings: The settings that were given; text is converted to the setting's type.
+
+    Returns:
+        Settings with defaults filled in; for models that are not built in, the given ones as they are.
+
+    Raises:
+        RequestError: If the model or a setting is unknown, or a value is wrong.
+    """
+    if ":" in name:
+        return dict(settings or {})
+    if name not in MODELS:
+        raise unknown("model", name, [*MODELS, "package.module:factory", "timm:NAME", "torchvision:NAME"])
+    entry = MODELS[name]
+    return model_settings.resolve(f"model '{name}'", entry.function, settings, entry.fixed)
+
+
+def build_model(
+    name: str, input_shape: tuple[int, ...], num_outputs: int, settings: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """Build a network with freshly drawn weights.
+
+    The weights are drawn from torch's default generator, whose state is the caller's business.
+
+    Args:
+        name: A name of `MODELS`; `package.module:factory`, called with the settings as keywords;
+            `timm:NAME` or `torchvision:NAME`, for those packages' models without pretrained weights.
+        input_shape: Shape of one sample, such as `(channels, height, width)`.
+        num_outputs: Number of classes, or of regression targets.
+        settings: Settings of the architecture by name.
+
+    Returns:
+        Network from `(B, *input_shape)` to `(B, num_outputs)`, in training mode.
+
+    Raises:
+        RequestError: If the model or a setting is unknown, a value is wrong, the factory can't be imported or
+            returns no `nn.Module`, or the architecture can't take samples of that shape.
+    """
+    if num_outputs < 1 or not input_shape or min(input_shape) < 1:
+        raise RequestError(
+            f"model '{name}': input shape {tuple(input_shape)} and {num_outputs} outputs must be positive"
+        )
+    values = resolve_settings(name, settings)
+    package, _, rest = name.partition(":")
+    if package == "timm":
+        return _timm(rest, input_shape, num_outputs, values)
+    if package == "torchvision":
+        return _torchvision(rest, num_outputs, values)
+    if rest:
+        return _own(name, values)
+    entry = MODELS[name]
+    return entry.function(tuple(input_shape), num_outputs, **entry.fixed, **values)
+
+
+def _own(name: str, settings: Mapping[str, Any]) -> nn.Module:
+    """The user's own network."""
+    if not is_factory(name):
+        raise RequestError(f"model '{name}' is not of the form package.module:factory")
+    model = call_factory("model", name, settings)
+    if not isinstance(model, nn.Module):
+        raise RequestError(f"model '{name}' returned a {type(model).__name__}, expected a torch.nn.Module")
+    return model
+
+
+def _timm(name: str, input_shape: tuple[int, ...], num_outputs: int, settings: dict[str, Any]) -> nn.Module:
+    """A model of timm, for this number of channels and classes."""
+    try:
+        import timm  # type: ignore[import-not-found, unused-ignore]
+    except (ImportError, RuntimeError) as error:
+        raise _missing("timm", name, error) from error
+    arguments = {"pretrained": False, "num_classes": num_outputs, "in_chans": input_shape[0], **settings}
+    try:
+        model = timm.create_model(name, **arguments)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise RequestError(f"model 'timm:{name}' can't be made: {error}") from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _torchvision(name: str, num_outputs: int, settings: dict[str, Any]) -> nn.Module:
+    """A model of torchvision, for this number of classes."""
+    try:  # beside a torch built for another device, torchvision raises RuntimeError when imported
+        from torchvision.models import get_model  # type: ignore[import-not-found, unused-ignore]
+    except (ImportError, RuntimeError) as error:
+        raise _missing("torchvision", name, error) from error
+    try:
+        model = get_model(name, **{"weights": None, "num_classes": num_outputs, **settings})
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"model 'torchvision:{name}' can't be made: {error}") from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _missing(package: str, name: str, error: Exception) -> RequestError:
+    """The answer when an optional package can't be imported."""
+    return RequestError(
+        f"model '{package}:{name}' needs {package}, which can't be imported ({error}); pip install {package}"
+    )

@@ -1,0 +1,214 @@
+"""A data set in memory: a training and a test split, with a hash over their contents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What was done to the pixels: scaled to [0, 1], less `mean`, over `std`, per channel.
+
+    Both are those of the training split's pixels in [0, 1]; the test split is normalised by them too.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples and their targets.
+
+    Args:
+        inputs: A tensor, or a tuple or dict of tensors, each of shape `(N, *)`. Images are float32,
+            `(N, channels, height, width)`, normalised.
+        targets: Class labels, int64 of shape `(N,)`, or regression targets, floating, of shape `(N, *)`.
+    """
+
+    inputs: Any
+    targets: Tensor
+
+    def __len__(self) -> int:
+        """Number of samples `N`."""
+        return len(self.targets)
+
+    def __getitem__(self, index: Any) -> Split:
+        """Some of the samples, by a slice or a tensor of indices."""
+        if isinstance(self.inputs, dict):
+            inputs: Any = {name: value[index] for name, value in self.inputs.items()}
+        elif isinstance(self.inputs, tuple):
+            inputs = tuple(value[index] for value in self.inputs)
+        else:
+            inputs = self.inputs[index]
+        return Split(inputs, self.targets[index])
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the split with a name, in a fixed order."""
+        if isinstance(self.inputs, dict):
+            yield from ((f"inputs.{name}", self.inputs[name]) for name in sorted(self.inputs))
+        elif isinstance(self.inputs, tuple):
+            yield from ((f"inputs.{k}", value) for k, value in enumerate(self.inputs))
+        else:
+            yield "inputs", self.inputs
+        yield "targets", self.targets
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A named data set.
+
+    Args:
+        name: The name by which it was asked for.
+        train: Training split.
+        test: Test split, if there is one.
+        num_classes: Number of classes; None for regression.
+        source: Where it came from, in words: for people, never part of the digest.
+        normalization: What was done to the pixels, if anything.
+
+    Raises:
+        RequestError: If a split is empty, inputs and targets differ in length, a value is not finite, the
+            splits differ in shape, or a label is no whole number in [0, num_classes).
+    """
+
+    name: str
+    train: Split
+    test: Split | None
+    num_classes: int | None
+    source: str
+    normalization: Normalization | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse contents that nothing could be trained on."""
+        for split_name, split in self.splits.items():
+            _check_split(f"data set '{self.name}', {split_name} split", split, self.num_classes)
+        if self.test is not None and _shapes(self.train) != _shapes(self.test):
+            raise RequestError(
+                f"data set '{self.name}': train and test samples differ in shape, "
+                f"{_shapes(self.train)} against {_shapes(self.test)}"
+            )
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name: `train`, and `test` if there is one."""
+        return {"train": self.train} | ({} if self.test is None else {"test": self.test})
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample; of the first tensor, where a sample consists of several."""
+        _, first = next(iter(self.train.tensors()))
+        return tuple(first.shape[1:])
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs a model needs: of classes, or of target values per sample."""
+        if self.num_classes is not None:
+            return self.num_classes
+        return int(self.train.targets[0].numel())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the contents of all splits: names, types, shapes and bytes, nothing about paths."""
+        total = hashlib.sha256()
+        for split_name, split in self.splits.items():
+            for name, tensor in split.tensors():
+                array = tensor.detach().cpu().contiguous().numpy()
+                total.update(f"{split_name}.{name} {array.dtype.str} {array.shape};".encode())
+                total.update(array.data if array.size else b"")
+        return total.hexdigest()
+
+    def subset(self, num_samples: int, seed: int = 0) -> DataSet:
+        """A fixed random subset of each split; a smaller one of the same seed is part of a larger one.
+
+        Args:
+            num_samples: Samples per split; a split that has no more is kept whole.
+            seed: Which subset.
+
+        Returns:
+            The data set with splits of at most `num_samples` samples, in their original order.
+
+        Raises:
+            RequestError: If `num_samples` is not positive.
+        """
+        if num_samples < 1:
+            raise RequestError(f"the number of samples must be at least 1, got {num_samples}")
+        if all(len(split) <= num_samples for split in self.splits.values()):
+            return self
+
+        def draw(split: Split) -> Split:
+            if len(split) <= num_samples:
+                return split
+            order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
+            return split[order[:num_samples].sort().values]
+
+        return replace(
+            self,
+            train=draw(self.train),
+            test=None if self.test is None else draw(self.test),
+            source=f"{self.source}; at most {num_samples} samples per split, seed {seed}",
+        )
+
+    def with_label_noise(self, fraction: float, seed: int = 0) -> DataSet:
+        """Give a fixed random part of the training samples a wrong label, uniform over the wrong ones.
+
+        Args:
+            fraction: Part of the training samples, in [0, 1]; rounded to whole samples.
+            seed: Which samples and labels.
+
+        Returns:
+            The data set with noisy training labels; the test split is untouched.
+
+        Raises:
+            RequestError: If the fraction is outside [0, 1], or there are fewer than two classes.
+        """
+        if not 0 <= fraction <= 1:
+            raise RequestError(f"label noise must be a fraction in [0, 1], got {fraction}")
+        if self.num_classes is None or self.num_classes < 2:
+            raise RequestError(f"data set '{self.name}' has no classes to confuse; leave label noise out")
+        generator = torch.Generator().manual_seed(seed)
+        wrong = torch.randperm(len(self.train), generator=generator)[: round(fraction * len(self.train))]
+        if len(wrong) == 0:
+            return self
+        shift = torch.randint(1, self.num_classes, (len(wrong),), generator=generator)
+        targets = self.train.targets.clone()
+        targets[wrong] = (targets[wrong] + shift) % self.num_classes
+        source = f"{self.source}; label noise {fraction}, seed {seed}"
+        return replace(self, train=Split(self.train.inputs, targets), source=source)
+
+
+def _check_split(what: str, split: Split, num_classes: int | None) -> None:
+    """Refuse contents that nothing could be trained on."""
+    targets = split.targets
+    for name, tensor in split.tensors():
+        if tensor.ndim == 0 or len(tensor) != len(targets):
+            length = len(tensor) if tensor.ndim else "no"
+            raise RequestError(f"{what}: {length} {name} but {len(targets)} targets; give one target per sample")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise RequestError(f"{what}: the {name} hold values that are not finite; remove those samples")
+    if len(targets) == 0:
+        raise RequestError(f"{what} is empty")
+    if num_classes is None:
+        if not targets.is_floating_point():
+            raise RequestError(f"{what}: regression targets must be floating, got {targets.dtype}")
+        return
+    if targets.dtype != torch.int64 or targets.ndim != 1:
+        raise RequestError(
+            f"{what}: labels must be int64 of shape (N,), got {targets.dtype} of shape {tuple(targets.shape)}"
+        )
+    least, greatest = int(targets.min()), int(targets.max())
+    if least < 0 or greatest >= num_classes:
+        raise RequestError(f"{what}: labels must lie in 0..{num_classes - 1}, but run from {least} to {greatest}")
+
+
+def _shapes(split: Split) -> dict[str, tuple[int, ...]]:
+    """Shape of one sample of each tensor."""
+    return {name: tuple(tensor.shape[1:]) for name, tensor in split.tensors()}
