@@ -141,7 +141,7 @@ class Objective:
             theta: Shape `(D,)`.
 
         Returns:
-            Values :math:`\ell_i(\theta)` (sums over tokens for a token loss) and counts (1, or the tokens), both `(n,)`.
+            Values :math:`\ell_i(\theta)` (sums for a token loss) and counts (1, or the tokens), both `(n,)`.
         """
         return self._per_sample(theta)["loss"]
 
@@ -152,8 +152,8 @@ class Objective:
             theta: Shape `(D,)`.
 
         Returns:
-            `loss` (with the L2 term), each metric, and `<name>_stderr`, the standard error of its mean as an estimate of
-            the `population`'s: :math:`s / \sqrt n \cdot \sqrt{1 - n/N}`, 0 where all samples were used.
+            `loss` (with the L2 term), each metric, and `<name>_stderr`, the standard error of its mean as an estimate
+            of the `population`'s: :math:`s / \sqrt n \cdot \sqrt{1 - n/N}`, 0 where all samples were used.
         """
         result: dict[str, float] = {}
         for name, (values, counts) in self._per_sample(theta).items():

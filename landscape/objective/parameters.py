@@ -84,7 +84,7 @@ class Layout:
         """
         if theta.shape != (self.num_parameters,):
             raise ValueError(f"expected theta of shape ({self.num_parameters},), got {tuple(theta.shape)}")
-        pieces = theta.split(self.sizes)
+        pieces = torch.split(theta, list(self.sizes))
         return tuple(piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True))
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
