@@ -15,21 +15,30 @@ from landscape.errors import RequestError, unknown
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a setting takes, both ends included."""
+    """The numbers that a setting takes, both ends included, or neither."""
 
     minimum: float
     maximum: float = math.inf
+    open: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        """Whether a number lies in the range."""
+        if self.open:
+            return self.minimum < number < self.maximum
+        return self.minimum <= number <= self.maximum
 
     def __str__(self) -> str:
         """The range in words."""
-        below = "" if self.maximum == math.inf else f" and at most {self.maximum:g}"
-        return f"at least {self.minimum:g}{below}"
+        above, below = ("more than", "less than") if self.open else ("at least", "at most")
+        limit = "" if self.maximum == math.inf else f" and {below} {self.maximum:g}"
+        return f"{above} {self.minimum:g}{limit}"
 
 
 Count = Annotated[int, Range(1)]
 Seed = Annotated[int, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 NonNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, open=True)]
 
 
 def defaults(function: Callable[..., Any], hidden: Collection[str] = ()) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def _convert(what: str, value: Any, kind: Any) -> Any:
         base, *limits = get_args(kind)
         converted = _convert(what, value, base)
         for limit in limits:
-            if isinstance(limit, Range) and not limit.minimum <= converted <= limit.maximum:
+            if isinstance(limit, Range) and converted not in limit:
                 raise RequestError(f"{what} must be {limit}, got {value!r}")
         return converted
     if origin is Literal:
