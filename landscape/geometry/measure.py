@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ..errors import RequestError
-from .slices import Curve, Plane, combine
+from landscape.errors import RequestError
+from landscape.geometry.slices import Curve, Plane, combine
 
 QUADRATURE_NODES = 32
 """Gauss–Legendre nodes for each smooth stretch of a curve."""
@@ -40,7 +41,7 @@ def arc_length(curve: Curve, t: Tensor) -> Tensor:
     """
     products = gram(curve.control_points - curve.control_points[0])
     t = t.double().cpu()
-    cuts = torch.cat([torch.zeros(1, dtype=torch.float64), t, curve.knots()]).unique()
+    cuts = torch.unique(torch.cat([torch.zeros(1, dtype=torch.float64), t, curve.knots()]))
     nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(QUADRATURE_NODES))
     starts, widths = cuts[:-1, None], (cuts[1:] - cuts[:-1])[:, None]
     velocity = curve.velocity_basis(starts + widths * (nodes + 1) / 2)
@@ -60,11 +61,13 @@ class FittedPlane:
         plane: The plane.
         coefficients: The directions as combinations of the points' differences to the first, shape `(2, n)`.
         products: Gram matrix of those differences, shape `(n, n)`.
+        residual_products: Gram matrix of their components orthogonal to the plane, shape `(n, n)`.
     """
 
     plane: Plane
     coefficients: Tensor
     products: Tensor
+    residual_products: Tensor
 
     def project(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Project affine combinations of the points, such as `curve.basis(t)` of a curve through them.
@@ -76,9 +79,8 @@ class FittedPlane:
             Coordinates `(P, 2)` and distances from the plane `(P,)`, float64.
         """
         weights = weights.double().cpu()
-        coordinates = weights @ self.products @ self.coefficients.T
-        squared = torch.einsum("pi,ij,pj->p", weights, self.products, weights)
-        return coordinates, (squared - coordinates.square().sum(-1)).clamp_min(0).sqrt()
+        squared = torch.einsum("pi,ij,pj->p", weights, self.residual_products, weights)
+        return weights @ self.products @ self.coefficients.T, squared.clamp_min(0).sqrt()
 
 
 def fit_plane(points: Tensor) -> FittedPlane:
@@ -115,7 +117,8 @@ def fit_plane(points: Tensor) -> FittedPlane:
         second, direction = torch.zeros_like(first), _any_orthogonal(differences[-1])
     coefficients = torch.stack([first, second])
     directions = torch.stack([combine(first[None], differences)[0], direction])
-    return FittedPlane(Plane(points[0], directions), coefficients, products)
+    rejections = differences - (products @ coefficients.T).to(directions) @ directions
+    return FittedPlane(Plane(points[0], directions), coefficients, products, gram(rejections))
 
 
 def _any_orthogonal(direction: Tensor) -> Tensor:
@@ -125,4 +128,4 @@ def _any_orthogonal(direction: Tensor) -> Tensor:
     other = torch.zeros_like(direction)
     other[direction.abs().argmin()] = 1
     other -= (direction @ other) / (direction @ direction) * direction
-    return other / other.norm()
+    return F.normalize(other, dim=0)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import RequestError, unknown
+from landscape.errors import RequestError, unknown
 
 
 class Slice(ABC):

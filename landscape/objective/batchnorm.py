@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..errors import unknown
-from .samples import batch_length
+from landscape.errors import unknown
+from landscape.objective.samples import batch_length
 
 POLICIES = ("checkpoint", "recompute", "batch")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import RequestError, unknown
+from landscape.errors import RequestError, unknown
 
 PerSample = Tensor | tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], PerSample]

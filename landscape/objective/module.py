@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .batchnorm import freeze_statistics, tracking_layers
-from .losses import logits
-from .parameters import Layout
+from landscape.objective.batchnorm import freeze_statistics, tracking_layers
+from landscape.objective.losses import logits
+from landscape.objective.parameters import Layout
 
 
 def copy_module(module: nn.Module) -> nn.Module:

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import RequestError
-from .batchnorm import check_policy, recompute_statistics
-from .losses import Loss, mean, per_sample, resolve_loss
-from .module import PrivateModule, preserved_rng
-from .parameters import Layout
-from .samples import Batch, Samples, batch_length, leaves
+from landscape.errors import RequestError
+from landscape.objective.batchnorm import check_policy, recompute_statistics
+from landscape.objective.losses import Loss, mean, per_sample, resolve_loss
+from landscape.objective.module import PrivateModule, preserved_rng
+from landscape.objective.parameters import Layout
+from landscape.objective.samples import Batch, Samples, batch_length, leaves
 
 NORM_BATCH_SIZE = 128
 """Batch size of the pass that recomputes BatchNorm statistics: part of their definition on every device."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import RequestError
+from landscape.errors import RequestError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
-from ..errors import RequestError
+from landscape.errors import RequestError
 
 Batch = tuple[Any, Any]
 
