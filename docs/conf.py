@@ -1,13 +1,11 @@
 """How Sphinx builds these pages: `make docs`."""
 
-from importlib.metadata import version
-
-from sphinx_gallery.sorting import FileNameSortKey
+import importlib.metadata
 
 project = "landscape"
 author = "the landscape authors"
 copyright = f"2026, {author}"
-release = version("torch-landscape")
+release = importlib.metadata.version("torch-landscape")
 
 extensions = [
     "myst_parser",
@@ -37,7 +35,7 @@ napoleon_numpy_docstring = False
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
-    "within_subsection_order": FileNameSortKey,
+    "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
