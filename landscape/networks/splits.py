@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import RequestError
+from landscape.objective.losses import IGNORED_TOKEN
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Split:
     Args:
         inputs: A tensor, or a tuple or dict of tensors, each of shape `(N, *)`. Images are float32,
             `(N, channels, height, width)`, normalised.
-        targets: Class labels, int64 of shape `(N,)`, or regression targets, floating, of shape `(N, *)`.
+        targets: Class labels, int64 of shape `(N,)`, or `(N, T)` for tokens, of which -100 is left out; or
+            regression targets, floating, of shape `(N, *)`.
     """
 
     inputs: Any
@@ -172,7 +174,7 @@ class DataSet:
         """
         if not 0 <= fraction <= 1:
             raise RequestError(f"label noise must be a fraction in [0, 1], got {fraction}")
-        if self.num_classes is None or self.num_classes < 2:
+        if self.num_classes is None or self.num_classes < 2 or self.train.targets.ndim != 1:
             raise RequestError(f"data set '{self.name}' has no classes to confuse; leave label noise out")
         generator = torch.Generator().manual_seed(seed)
         wrong = torch.randperm(len(self.train), generator=generator)[: round(fraction * len(self.train))]
@@ -200,11 +202,13 @@ def _check_split(what: str, split: Split, num_classes: int | None) -> None:
         if not targets.is_floating_point():
             raise RequestError(f"{what}: regression targets must be floating, got {targets.dtype}")
         return
-    if targets.dtype != torch.int64 or targets.ndim != 1:
+    if targets.dtype != torch.int64 or targets.shape[1:] == (1,):
         raise RequestError(
-            f"{what}: labels must be int64 of shape (N,), got {targets.dtype} of shape {tuple(targets.shape)}"
+            f"{what}: labels must be int64 of shape (N,), or (N, T) for tokens, "
+            f"got {targets.dtype} of shape {tuple(targets.shape)}"
         )
-    least, greatest = int(targets.min()), int(targets.max())
+    labels = targets if targets.ndim == 1 else targets[targets != IGNORED_TOKEN]
+    least, greatest = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if least < 0 or greatest >= num_classes:
         raise RequestError(f"{what}: labels must lie in 0..{num_classes - 1}, but run from {least} to {greatest}")
 

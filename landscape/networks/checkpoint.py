@@ -1,0 +1,210 @@
+"""Checkpoints: the only place that opens a weights file.
+
+The native form is safetensors with the recipe as JSON in its header, so that a checkpoint says by itself which network,
+data and loss it belongs to. Files of others are read as well, and never run code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from landscape.errors import RequestError
+from landscape.objective.module import copy_module
+
+HEADER = "landscape"
+NESTINGS = ("state_dict", "model_state_dict", "model", "module", "net")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights and buffers as read from a file.
+
+    Args:
+        name: What to call it: the file's name.
+        state: Tensors by name, as in the file.
+        recipe: How it was made, if `landscape` made it.
+    """
+
+    name: str
+    state: Mapping[str, Tensor]
+    recipe: Mapping[str, Any] | None = None
+
+
+def save_checkpoint(path: Path, model: nn.Module, recipe: Mapping[str, Any]) -> None:
+    """Write a network's state and its recipe, replacing the file in one step.
+
+    Args:
+        path: The file, usually `*.safetensors`.
+        model: Its `state_dict` is stored; tied tensors once under each name.
+        recipe: Anything that JSON can hold.
+    """
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file(tensors, partial, metadata={HEADER: json.dumps(recipe, sort_keys=True)})
+    partial.replace(path)
+
+
+def read_recipe(path: Path) -> dict[str, Any] | None:
+    """The recipe in a native checkpoint's header; None for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(HEADER)
+    except (SafetensorError, OSError):
+        return None
+    recipe: dict[str, Any] | None = json.loads(text) if text else None
+    return recipe
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint: safetensors, or a PyTorch file holding tensors (`.pt`, `.pth`, Lightning's `.ckpt`).
+
+    PyTorch files are read with `weights_only=True`; the state dict may be nested under one of the usual names.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RequestError: If it is missing, empty, truncated, no checkpoint, would run code, or holds non-finite weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "is a folder, not a checkpoint file" if path.is_dir() else "does not exist"
+        raise RequestError(f"checkpoint {path} {kind}; expected .safetensors, .pt, .pth or .ckpt")
+    if path.stat().st_size == 0:
+        raise RequestError(f"checkpoint {path} is empty (0 bytes): write it again")
+    state, recipe = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), None)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise RequestError(f"checkpoint {path}: '{name}' holds values that are not finite; the run diverged")
+    return Checkpoint(path.name, state, recipe)
+
+
+def load_into(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
+    """A copy of a model with a checkpoint's weights and buffers.
+
+    Names are matched after stripping the prefixes that wrappers leave (`module.`, `_orig_mod.`, `model.`, `net.`).
+
+    Args:
+        model: The architecture; only read.
+        checkpoint: The weights.
+
+    Raises:
+        RequestError: If the tensors don't fit, naming the first one that differs.
+    """
+    expected = model.state_dict()
+    state = _strip(checkpoint.state, set(expected))
+    for name, tensor in expected.items():
+        if name not in state:
+            if name.endswith("num_batches_tracked"):  # files older than PyTorch 0.4.1 lack it
+                state[name] = tensor
+                continue
+            raise RequestError(_misfit(checkpoint.name, f"has no '{name}' {tuple(tensor.shape)}", state))
+        if state[name].shape != tensor.shape:
+            difference = f"'{name}' is {tuple(state[name].shape)} but the model's is {tuple(tensor.shape)}"
+            raise RequestError(f"checkpoint {checkpoint.name} is of another architecture: {difference}")
+    surplus = [name for name in state if name not in expected]
+    if surplus:
+        raise RequestError(
+            f"checkpoint {checkpoint.name} is of another architecture: it holds '{surplus[0]}' "
+            f"{tuple(state[surplus[0]].shape)}, which the model lacks"
+        )
+    result = copy_module(model)
+    result.load_state_dict(state)
+    return result
+
+
+def _misfit(name: str, difference: str, state: Mapping[str, Tensor]) -> str:
+    return f"checkpoint {name} is of another architecture: it {difference}; its first tensor is '{next(iter(state))}'"
+
+
+def _strip(state: Mapping[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
+    """Take wrappers' prefixes off the names for as long as that brings them nearer to the model's.
+
+    Where only the names behind a prefix are wanted (a Lightning module holds its metrics beside `model.`), the rest is
+    left out.
+    """
+    result = dict(state)
+    while not expected & set(result):
+        for prefix in PREFIXES:
+            inner = {name[len(prefix) :]: value for name, value in result.items() if name.startswith(prefix)}
+            if inner and (len(inner) == len(result) or expected <= set(inner)):
+                result = inner
+                break
+        else:
+            return result
+    return result
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Safetensors begin with the header's length (8 bytes) and the header's brace."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return path.suffix == ".safetensors" or (len(start) == 9 and start[8:] == b"{" and start[:2] != b"PK")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            text = (file.metadata() or {}).get(HEADER)
+    except (SafetensorError, OSError) as error:
+        raise RequestError(f"checkpoint {path} is truncated or no safetensors file: {error}") from error
+    if not state:
+        raise RequestError(f"checkpoint {path} holds no tensors")
+    return state, json.loads(text) if text else None
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RequestError(_refusal(path, str(error))) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, zipfile.BadZipFile) as error:
+        raise RequestError(f"checkpoint {path} is truncated or no PyTorch file: {_first_line(error)}") from error
+    return _find_state(path, content)
+
+
+def _refusal(path: Path, message: str) -> str:
+    """Say which type a pickle held, where the restricted unpickler named one."""
+    found = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|type)[^\w]*([\w.]+\.\w+)", message)
+    if found is None:
+        return f"checkpoint {path} is no PyTorch file: {message.splitlines()[0]}"
+    return (
+        f"checkpoint {path} is refused: it holds {found.group(1) or found.group(2)}, and loading that could run code; "
+        "save model.state_dict() alone"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _find_state(path: Path, content: Any) -> dict[str, Tensor]:
+    """The state dict in what a file held, at the top or under a usual name."""
+    if isinstance(content, Mapping):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if tensors and len(tensors) == len(content):
+            return tensors
+        for nesting in NESTINGS:
+            if isinstance(content.get(nesting), Mapping):
+                return _find_state(path, content[nesting])
+        if tensors:
+            return tensors
+        got = f"a dictionary with {', '.join(map(repr, list(content)[:5])) or 'nothing in it'}"
+    else:
+        got = f"a {type(content).__name__}"
+    raise RequestError(f"checkpoint {path} holds {got}; expected a state_dict (tensors by name)")

@@ -1,0 +1,155 @@
+"""The one loop that every training uses: networks, curves, grokking.
+
+It sets the learning rate, takes the steps, calls recorders, reports progress, and keeps a file from which a killed
+run goes on to the same bits. All randomness of a step must be a function of the step's number (see `sampling`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from landscape.errors import RequestError
+from landscape.optimizers.schedules import Schedule, constant
+
+Row = dict[str, float]
+Report = Callable[..., None]
+AUTOSAVE_SECONDS = 20.0
+REPORT_SECONDS = 0.2
+
+
+class Stateful(Protocol):
+    """Anything whose state can be saved and restored."""
+
+    def state_dict(self) -> Any:
+        """Tensors and numbers."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Restore them in place."""
+
+
+@dataclass
+class History:
+    """What was recorded along a run.
+
+    Args:
+        rows: One dictionary for each record, each with `step` (updates made so far) and `seconds`.
+        diverged_at: The step after which the training loss was no longer finite; None if that never happened.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    diverged_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a run keeps its state.
+
+    Args:
+        path: The file; written in one step, removed by whoever finishes the work.
+        signature: Hash of everything that decides the run; a file with another one is refused.
+    """
+
+    path: Path
+    signature: str
+
+
+def fit(
+    step: Callable[[int], Tensor],
+    num_steps: int,
+    optimizer: Optimizer,
+    state: Mapping[str, Stateful],
+    *,
+    schedule: Schedule = constant,
+    recorder: Callable[[int], Row] | None = None,
+    record_every: int = 0,
+    resume: Resume | None = None,
+    report: Report | None = None,
+) -> History:
+    """Train.
+
+    Args:
+        step: Makes update number `index` with the optimizer and returns its loss, a scalar tensor.
+        num_steps: Number of updates.
+        optimizer: Its groups' `lr` is set to `initial lr x schedule(progress)` before each step.
+        state: What, beside the optimizer, changes along the run.
+        schedule: The learning rate's factor as a function of progress in [0, 1).
+        recorder: Called with the number of updates made, before the first and after every `record_every` and the last.
+        record_every: Updates between records; 0 for the last only.
+        resume: Where to keep the state, for a run that can be killed.
+        report: Told the progress, `report(fraction, loss=...)`, a few times a second.
+
+    Returns:
+        The history. A run whose loss is no longer finite stops there and says so.
+    """
+    history, first, clock = History(), 0, time.perf_counter()
+    parts = {"optimizer": optimizer, **state}
+    rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    if resume is not None and resume.path.exists():
+        first, history, spent = _load(resume, parts)
+        clock -= spent
+    last_save = last_report = time.perf_counter()
+
+    def record(done: int) -> None:
+        if recorder is not None:
+            history.rows.append({"step": done, "seconds": time.perf_counter() - clock, **recorder(done)})
+
+    if first == 0 and record_every and not history.rows:
+        record(0)
+    value: Tensor | None = None
+    for index in range(first, num_steps):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * schedule(index / num_steps)
+        value = step(index)
+        done, now = index + 1, time.perf_counter()
+        recording = done == num_steps or (record_every > 0 and done % record_every == 0)
+        if recording or now - last_report > REPORT_SECONDS:
+            loss = float(value)
+            if not math.isfinite(loss):
+                history.diverged_at = done
+                record(done)
+                break
+            if recording:
+                record(done)
+            if report is not None:
+                report(done / num_steps, loss=loss)
+            last_report = now
+        if resume is not None and now - last_save > AUTOSAVE_SECONDS:
+            _save(resume, parts, done, history, now - clock)
+            last_save = now
+    return history
+
+
+def _save(resume: Resume, parts: Mapping[str, Stateful], done: int, history: History, spent: float) -> None:
+    """Write the state aside and put it in place in one step."""
+    content = {
+        "signature": resume.signature,
+        "step": done,
+        "seconds": spent,
+        "rows": history.rows,
+        "state": {name: part.state_dict() for name, part in parts.items()},
+    }
+    partial = resume.path.with_name(f"{resume.path.name}.{os.getpid()}.partial")
+    torch.save(content, partial)
+    partial.replace(resume.path)
+
+
+def _load(resume: Resume, parts: Mapping[str, Stateful]) -> tuple[int, History, float]:
+    content = torch.load(resume.path, weights_only=True)
+    if content["signature"] != resume.signature:
+        raise RequestError(
+            f"{resume.path} holds an unfinished run with other settings: repeat its command to finish it, "
+            "or use --overwrite to begin anew"
+        )
+    for name, part in parts.items():
+        part.load_state_dict(content["state"][name])
+    return content["step"], History(content["rows"]), content["seconds"]

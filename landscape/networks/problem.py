@@ -1,0 +1,81 @@
+"""What a checkpoint was trained on, by name: a network, a data set and a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from landscape.errors import RequestError
+from landscape.factories import is_factory, load_factory
+from landscape.networks.datasets import DataSet, load_data
+from landscape.networks.models import build_model, resolve_settings
+from landscape.objective.losses import LOSSES, Loss
+from landscape.objective.module import preserved_rng
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The names and settings from which network, data and loss are made again.
+
+    Args:
+        model: Name of an architecture, or `package.module:factory`.
+        data: Name of a data set, or `package.module:factory`.
+        loss: Name of a loss, or `package.module:function`; None means cross-entropy for classes, mse for regression.
+        model_settings: Settings of the architecture.
+        data_settings: Settings of the data set.
+        label_noise: Fraction of the training labels that are replaced by wrong ones.
+        label_noise_seed: Decides which.
+    """
+
+    model: str
+    data: str
+    loss: str | None = None
+    model_settings: Mapping[str, Any] = field(default_factory=dict)
+    data_settings: Mapping[str, Any] = field(default_factory=dict)
+    label_noise: float = 0.0
+    label_noise_seed: int = 0
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> Problem:
+        """The problem that a checkpoint's recipe records."""
+        return cls(**recipe["problem"])
+
+    def recipe(self) -> dict[str, Any]:
+        """The problem as JSON can hold it, settings complete."""
+        settings = resolve_settings(self.model, self.model_settings)
+        return asdict(replace(self, model_settings=settings, loss=self.loss))
+
+    def load_data(self, data_dir: Path | None = None) -> DataSet:
+        """Load the data set, label noise applied."""
+        data = load_data(self.data, data_dir=data_dir, settings=self.data_settings)
+        return data.with_label_noise(self.label_noise, self.label_noise_seed) if self.label_noise else data
+
+    def build_model(self, data: DataSet, seed: int = 0) -> nn.Module:
+        """Build the network for that data, its weights drawn with the seed; torch's random state stays as it was."""
+        with preserved_rng(torch.device("cpu"), seed):
+            return build_model(self.model, data.input_shape, data.num_outputs, self.model_settings)
+
+    def find_loss(self, data: DataSet) -> str | Loss:
+        """The loss: by name for `Objective`, or the user's own function."""
+        name = self.loss or ("mse" if data.num_classes is None else "cross-entropy")
+        return find_loss(name)
+
+
+def find_loss(name: str) -> str | Loss:
+    """A loss by name, or imported from `package.module:function`.
+
+    Raises:
+        RequestError: If the function can't be imported or called.
+    """
+    if name in LOSSES or not is_factory(name):
+        return name
+    function = load_factory("loss", name)
+    if not callable(function):
+        raise RequestError(f"loss '{name}' is no function")
+    loss: Loss = function
+    return loss
