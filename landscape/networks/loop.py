@@ -23,8 +23,8 @@ from landscape.optimizers.schedules import Schedule, constant
 
 Row = dict[str, float]
 Report = Callable[..., None]
-AUTOSAVE_SECONDS = 20.0
-REPORT_SECONDS = 0.2
+CHECK_EVERY = 20
+"""Steps between looks at the loss: a fixed number, so that a diverged run always ends at the same step."""
 
 
 class Stateful(Protocol):
@@ -57,10 +57,12 @@ class Resume:
     Args:
         path: The file; written in one step, removed by whoever finishes the work.
         signature: Hash of everything that decides the run; a file with another one is refused.
+        every_seconds: Time between saves.
     """
 
     path: Path
     signature: str
+    every_seconds: float = 20.0
 
 
 def fit(
@@ -86,7 +88,7 @@ def fit(
         recorder: Called with the number of updates made, before the first and after every `record_every` and the last.
         record_every: Updates between records; 0 for the last only.
         resume: Where to keep the state, for a run that can be killed.
-        report: Told the progress, `report(fraction, loss=...)`, a few times a second.
+        report: Told the progress now and then, `report(fraction, loss=...)`.
 
     Returns:
         The history. A run whose loss is no longer finite stops there and says so.
@@ -97,35 +99,32 @@ def fit(
     if resume is not None and resume.path.exists():
         first, history, spent = _load(resume, parts)
         clock -= spent
-    last_save = last_report = time.perf_counter()
+    last_save = time.perf_counter()
 
     def record(done: int) -> None:
         if recorder is not None:
             history.rows.append({"step": done, "seconds": time.perf_counter() - clock, **recorder(done)})
 
-    if first == 0 and record_every and not history.rows:
+    if first == 0 and record_every:
         record(0)
-    value: Tensor | None = None
     for index in range(first, num_steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * schedule(index / num_steps)
-        value = step(index)
-        done, now = index + 1, time.perf_counter()
+        value, done = step(index), index + 1
         recording = done == num_steps or (record_every > 0 and done % record_every == 0)
-        if recording or now - last_report > REPORT_SECONDS:
+        if recording or done % CHECK_EVERY == 0:
             loss = float(value)
             if not math.isfinite(loss):
                 history.diverged_at = done
+            if recording or history.diverged_at is not None:
                 record(done)
+            if history.diverged_at is not None:
                 break
-            if recording:
-                record(done)
             if report is not None:
                 report(done / num_steps, loss=loss)
-            last_report = now
-        if resume is not None and now - last_save > AUTOSAVE_SECONDS:
-            _save(resume, parts, done, history, now - clock)
-            last_save = now
+        if resume is not None and time.perf_counter() - last_save > resume.every_seconds:
+            last_save = time.perf_counter()
+            _save(resume, parts, done, history, last_save - clock)
     return history
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape.errors import RequestError
 from landscape.objective.batchnorm import freeze_statistics, tracking_layers
 from landscape.objective.losses import logits
 from landscape.objective.parameters import Layout
+from landscape.objective.samples import leaves
 
 
 def copy_module(module: nn.Module) -> nn.Module:
@@ -26,10 +28,21 @@ def copy_module(module: nn.Module) -> nn.Module:
 
 
 def apply_module(module: nn.Module, inputs: Any) -> Any:
-    """Call a module on a tensor, on a tuple as positional or on a dict as keyword arguments; return its logits."""
-    if isinstance(inputs, Mapping):
-        return logits(module(**inputs))
-    return logits(module(*inputs) if isinstance(inputs, tuple) else module(inputs))
+    """Call a module on a tensor, on a tuple as positional or on a dict as keyword arguments; return its logits.
+
+    Raises:
+        RequestError: If the module can't take such inputs.
+    """
+    try:
+        if isinstance(inputs, Mapping):
+            return logits(module(**inputs))
+        return logits(module(*inputs) if isinstance(inputs, tuple) else module(inputs))
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as failure:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in leaves(inputs))
+        reason = str(failure).strip().splitlines()[0]
+        raise RequestError(f"the model can't take the data (inputs of shape {shapes}): {reason}") from failure
 
 
 @contextmanager

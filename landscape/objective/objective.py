@@ -24,7 +24,7 @@ from landscape.objective.batchnorm import check_policy, recompute_statistics
 from landscape.objective.losses import Loss, mean, per_sample, resolve_loss
 from landscape.objective.module import PrivateModule, preserved_rng
 from landscape.objective.parameters import Layout
-from landscape.objective.samples import Batch, Samples, batch_length, leaves
+from landscape.objective.samples import Batch, Samples, batch_length
 
 NORM_BATCH_SIZE = 128
 """Batch size of the pass that recomputes BatchNorm statistics: part of their definition on every device."""
@@ -240,17 +240,7 @@ class Objective:
 
     def _batch_loss(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         inputs, targets = batch
-        return per_sample(self.loss_function(self._outputs(inputs), targets), batch_length(targets), "loss")
-
-    def _outputs(self, inputs: Any) -> Any:
-        try:
-            return self.module(inputs)
-        except (RuntimeError, TypeError, ValueError) as failure:
-            if isinstance(failure, torch.cuda.OutOfMemoryError):
-                raise
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in leaves(inputs))
-            reason = str(failure).splitlines()[0]
-            raise RequestError(f"the model can't take the data (inputs of shape {shapes}): {reason}") from failure
+        return per_sample(self.loss_function(self.module(inputs), targets), batch_length(targets), "loss")
 
     @torch.no_grad()
     def _per_sample(self, theta: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -260,7 +250,7 @@ class Objective:
         pieces: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in functions}
         with self._evaluation_mode():
             for inputs, targets in self.samples.batches(self.batch_size):
-                outputs = self._outputs(inputs)
+                outputs = self.module(inputs)
                 for name, function in functions.items():
                     values, counts = per_sample(function(outputs, targets), batch_length(targets), name)
                     pieces[name].append((values, torch.ones_like(values) if counts is None else counts))

@@ -1,0 +1,1 @@
+"""How a network is trained: optimizers and learning-rate schedules by name."""
