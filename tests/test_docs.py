@@ -1,0 +1,76 @@
+"""The documentation's Python runs, and does what the text says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def extensions():
+    """What the blocks of Python in extending.md define."""
+    text = (DOCS / "extending.md").read_text("utf-8")
+    names = {"__name__": "extending"}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "extending.md", "exec"), names)
+    return names
+
+
+def test_optimizer_steps_by_the_sign(extensions):
+    theta = torch.tensor([3.0, -2.0], dtype=torch.float64, requires_grad=True)
+    optimizer = extensions["sign"]([theta], lr=0.5)
+    assert optimizer.step(lambda: theta.square().sum().backward()) is None
+    assert theta.tolist() == [2.5, -1.5]
+
+
+def test_curve_keeps_the_contract(extensions):
+    points = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    curve = extensions["Parabola"](points)
+    assert torch.equal(curve(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)), points)
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    torch.testing.assert_close(curve.basis(t).sum(-1), torch.ones_like(t))
+    slope = (curve.basis(t + 0.25) - curve.basis(t - 0.25)) / 0.5  # exact for polynomials of degree 2
+    torch.testing.assert_close(curve.velocity_basis(t), slope)
+
+
+def test_model_maps_samples_to_outputs(extensions):
+    model = extensions["deep_linear"]((1, 8, 8), 10, depth=4, width=16)
+    assert model(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
+    assert sum(isinstance(layer, torch.nn.Linear) for layer in model) == 4
+
+
+def test_data_set_is_fixed_by_its_seed(extensions):
+    data = extensions["spirals"](num_samples=50, seed=1)
+    assert len(data.train) == 40
+    assert len(data.test) == 10
+    assert data.digest == extensions["spirals"](num_samples=50, seed=1).digest
+    assert data.digest != extensions["spirals"](num_samples=50, seed=2).digest
+
+
+def test_plot_draws_the_slope(extensions):
+    arc_length = np.linspace(0, 2, 21)
+    pair = xr.Dataset(
+        {
+            "loss": (("curve", "split", "t"), (arc_length**2)[None, None]),
+            "arc_length": (("curve", "t"), arc_length[None]),
+        },
+        coords={"curve": ["linear"], "split": ["train"], "t": arc_length / 2},
+    )
+    axes = Figure().subplots()
+    extensions["roughness_axes"](axes, pair)
+    (line,) = axes.lines
+    np.testing.assert_allclose(line.get_ydata()[1:-1], 2 * arc_length[1:-1])
+
+
+def test_pages_name_existing_files():
+    """A page that speaks of a file of the library must not outlive it."""
+    root = DOCS.parent
+    for page in (*sorted(DOCS.glob("*.md")), root / "CONTRIBUTING.md"):
+        for name in re.findall(r"`((?:landscape|cli|experiments|tests|docs)/[\w/]+\.\w+)`", page.read_text("utf-8")):
+            assert (root / name).exists(), f"{page.name} speaks of {name}"
