@@ -93,7 +93,7 @@ def from_torchvision(name: str, data_dir: Path | None = None, settings: Mapping[
         raise unknown("data set torchvision:", name, datasets.__all__)
     make = getattr(datasets, name)
     accepted = inspect.signature(make).parameters
-    by_split = {"train": {"train": True}, "test": {"train": False}}
+    by_split: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
     if "train" not in accepted:
         by_split = {"train": {"split": "train"}, "test": {"split": "test"}}
     places = search_path(data_dir)
@@ -211,12 +211,13 @@ def _as_sample(what: str, value: Any) -> Tensor:
 
 def _as_tensor(what: str, value: Any) -> Tensor:
     """An array of inputs as a tensor; bytes are pixels, whose 255 becomes 1."""
-    if not isinstance(value, Tensor):
+    if isinstance(value, Tensor):
+        tensor: Tensor = value.detach()
+    else:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             raise RequestError(f"{what}: inputs must be numbers, got {_describe(value)}")
-        value = torch.from_numpy(np.array(array, order="C"))
-    tensor = value.detach()
+        tensor = torch.from_numpy(np.array(array, order="C"))
     if tensor.dtype == torch.uint8:
         return tensor.to(torch.float32) / 255
     if tensor.dtype == torch.bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -21,7 +22,9 @@ def regression(
     noise: NonNegative = 0.1,
     seed: Seed = 0,
 ) -> DataSet:
-    r"""Linear regression :math:`y = x^\top w + \sigma \epsilon` with :math:`x \sim N(0, I)`, :math:`w \sim N(0, I / D)`.
+    r"""Linear regression :math:`y = x^\top w + \sigma \epsilon`.
+
+    The inputs are :math:`x \sim N(0, I)`, the weights :math:`w \sim N(0, I / D)`.
 
     Args:
         num_samples: Training samples.
@@ -173,7 +176,7 @@ def _divide(name: str, inputs: Tensor, targets: Tensor, num_train: int, num_clas
     )
 
 
-GENERATED = {
+GENERATED: dict[str, Callable[..., DataSet]] = {
     "regression": regression,
     "polynomial": polynomial,
     "shapes1d": shapes1d,

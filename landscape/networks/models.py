@@ -13,6 +13,10 @@ from landscape.errors import RequestError, unknown
 from landscape.factories import call_factory, is_factory
 from landscape.networks.zoo.convnet import convnet
 from landscape.networks.zoo.mlp import mlp, softmax
+from landscape.networks.zoo.preresnet import preresnet110, preresnet164
+from landscape.networks.zoo.resnet import resnet
+from landscape.networks.zoo.vgg import vgg16
+from landscape.networks.zoo.wideresnet import wrn28
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ MODELS: dict[str, ModelEntry] = {
     "softmax": ModelEntry(softmax, "softmax regression: one linear layer"),
     "mlp": ModelEntry(mlp, "multilayer perceptron"),
     "convnet": ModelEntry(convnet, "small ConvNet with BatchNorm, seconds per epoch on a CPU"),
+    "resnet20": ModelEntry(resnet, "CIFAR ResNet of 20 layers; skip=false without shortcuts", {"depth": 20}),
+    "resnet32": ModelEntry(resnet, "CIFAR ResNet of 32 layers", {"depth": 32}),
+    "resnet56": ModelEntry(resnet, "CIFAR ResNet of 56 layers", {"depth": 56}),
+    "resnet110": ModelEntry(resnet, "CIFAR ResNet of 110 layers", {"depth": 110}),
+    "preresnet110": ModelEntry(preresnet110, "ResNet with pre-activation, 110 layers"),
+    "preresnet164": ModelEntry(preresnet164, "ResNet with pre-activation and bottlenecks, 164 layers"),
+    "vgg16": ModelEntry(vgg16, "VGG of 16 layers for CIFAR", {"batchnorm": False}),
+    "vgg16-bn": ModelEntry(vgg16, "VGG of 16 layers for CIFAR with BatchNorm", {"batchnorm": True}),
+    "wrn28-10": ModelEntry(wrn28, "wide ResNet of 28 layers, ten times as wide"),
 }
 
 
