@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from landscape.networks.splits import DataSet, Normalization, Split
-
-NORMALIZATION = Normalization(mean=(0.3058,), std=(0.3762,))  # of the training split's pixels, as divided by 16
+from landscape.networks.splits import DataSet, Split
 
 
 def digits() -> DataSet:
-    """Handwritten digits, 8x8 pixels in 10 classes, 1,437 for training and 360 for the test.
+    """Handwritten digits, 8x8 pixels in [0, 1] in 10 classes, 1,437 for training and 360 for the test.
 
     Every fifth image of each class, in the file's order, is the test's, so that the split is stratified and
     the same everywhere.
@@ -24,8 +22,7 @@ def digits() -> DataSet:
     pixels, labels = load_digits(return_X_y=True)
     held_out = np.zeros(len(labels), dtype=bool)
     held_out[np.argsort(labels, kind="stable")[::5]] = True
-    (mean,), (std,) = NORMALIZATION.mean, NORMALIZATION.std
-    inputs = torch.from_numpy(((pixels / 16 - mean) / std).astype(np.float32).reshape(-1, 1, 8, 8))
+    inputs = torch.from_numpy((pixels / 16).astype(np.float32).reshape(-1, 1, 8, 8))
     targets = torch.from_numpy(labels.astype(np.int64))
     test = torch.from_numpy(held_out)
     return DataSet(
@@ -34,5 +31,4 @@ def digits() -> DataSet:
         test=Split(inputs[test], targets[test]),
         num_classes=10,
         source="scikit-learn",
-        normalization=NORMALIZATION,
     )

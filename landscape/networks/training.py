@@ -50,7 +50,7 @@ class TrainingRecipe:
     epochs: int | None = 30
     steps: int | None = None
     batch_size: int = 128
-    schedule: str = "cosine"
+    schedule: str = "constant"
     augmentation: str = "none"
     precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"
     seed: int = 0

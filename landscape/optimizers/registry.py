@@ -40,7 +40,7 @@ def adam(
     eps: Positive = 1e-8,
     weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
-    r"""Adam, :math:`x \leftarrow x - \alpha \hat m / (\sqrt{\hat v} + \epsilon)`; decay as an L2 term (arXiv 1412.6980)."""
+    r"""Adam, :math:`x \leftarrow x - \alpha \hat m / (\sqrt{\hat v} + \epsilon)`; decay is an L2 term (1412.6980)."""
     return torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
 
 
