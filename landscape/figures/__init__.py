@@ -1,0 +1,85 @@
+"""Labelled data to pictures, without torch: one file per kind of plot, one style, `draw` for a whole store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import xarray as xr
+
+from landscape.errors import RequestError, unknown
+from landscape.figures.analysis import barrier, barrier_matrix, checkpoints
+from landscape.figures.connect import connect_figure, planes_figure
+from landscape.figures.curve import curve_figure
+from landscape.figures.matrix import matrix_figure
+from landscape.figures.report import report
+from landscape.figures.style import StyledFigure, check_target, save
+from landscape.figures.summary import summary
+from landscape.figures.train import train_figure
+
+__all__ = [
+    "PICTURES",
+    "barrier",
+    "barrier_matrix",
+    "check_target",
+    "checkpoints",
+    "connect_figure",
+    "curve_figure",
+    "draw",
+    "matrix_figure",
+    "planes_figure",
+    "report",
+    "save",
+    "summary",
+    "train_figure",
+]
+
+PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
+    "connect": {
+        "all": connect_figure,
+        "planes": planes_figure,
+        "curves": curve_figure,
+        "matrix": matrix_figure,
+    },
+    "train": {"all": train_figure},
+}
+"""The pictures of each kind of store; `all` is the one drawn unless another is asked for."""
+
+OPTIONS: dict[Callable[..., StyledFigure], tuple[str, ...]] = {
+    connect_figure: ("pair", "split", "against"),
+    planes_figure: ("pair", "split"),
+    curve_figure: ("pair", "against"),
+    matrix_figure: ("split",),
+    train_figure: (),
+}
+
+
+def draw(tree: xr.DataTree, picture: str = "all", **options: Any) -> StyledFigure:
+    """Draw a store: the picture that belongs to its kind.
+
+    Args:
+        tree: A store, as `landscape.open` gives it.
+        picture: One of `PICTURES[kind]`.
+        **options: Those of the picture (`pair`, `split`, `against`); None means its default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        RequestError: If there is no picture for this kind of store, no such picture, or the picture has no
+            such option.
+    """
+    kind = str(tree.attrs.get("kind", ""))
+    if kind not in PICTURES:
+        raise RequestError(f"no figure for a store of kind '{kind}': expected one of {', '.join(PICTURES)}")
+    if picture not in PICTURES[kind]:
+        raise unknown("picture", picture, PICTURES[kind])
+    function = PICTURES[kind][picture]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in OPTIONS[function]:
+            raise RequestError(
+                f"the picture '{picture}' of a {kind} store has no option '{name}': "
+                f"expected {', '.join(OPTIONS[function]) or 'none'}"
+            )
+    return function(tree, **given)

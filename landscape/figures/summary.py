@@ -1,0 +1,182 @@
+"""What a store holds, in one machine-readable object and as text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from landscape.figures.analysis import barrier, checkpoints, dataset
+
+OWN_ATTRS = ("recipe", "recipe_hash", "kind", "complete")
+
+
+def summary(tree: xr.DataTree) -> dict[str, Any]:
+    """Summarise a store.
+
+    Args:
+        tree: A store, as `landscape.open` gives it.
+
+    Returns:
+        An object fit for JSON (None where a value is missing or isn't finite): `kind`, `complete`, `recipe`,
+        `recipe_hash`, `attributes` (versions, device, creation time …), `progress` (points done, not finite,
+        failed and in all, for each node) and, by kind, `checkpoints` and `curves` (one entry for each pair,
+        curve and split) or `history` (one for each split). Losses in nats, errors in [0, 1].
+    """
+    attrs = {str(name): value for name, value in tree.attrs.items()}
+    found: dict[str, Any] = {
+        "kind": str(attrs.get("kind", "unknown")),
+        "complete": bool(attrs.get("complete", 0)),
+        "recipe": _recipe(attrs.get("recipe")),
+        "recipe_hash": attrs.get("recipe_hash"),
+        "attributes": {name: _plain(value) for name, value in attrs.items() if name not in OWN_ATTRS},
+        "progress": _progress(tree),
+    }
+    if "/connect" in tree.groups:
+        found["checkpoints"] = _checkpoints(dataset(tree, "connect"))
+        found["curves"] = _curves(tree)
+    if "/train" in tree.groups:
+        found["history"] = _history(dataset(tree, "train"))
+    return found
+
+
+def _progress(tree: xr.DataTree) -> dict[str, dict[str, int]]:
+    """Points by status for each node that has one; see the codes in the store's contract."""
+    progress = {}
+    for node in tree.subtree:
+        if "status" in node.data_vars:
+            status = node.to_dataset()["status"].values
+            progress[node.path.strip("/")] = {
+                "points": int(status.size),
+                "done": int(((status == 1) | (status == 2) | (status == 4)).sum()),
+                "not_finite": int((status == 2).sum()),
+                "failed": int((status == 3).sum()),
+            }
+    return progress
+
+
+def _checkpoints(connect: xr.Dataset) -> list[dict[str, Any]]:
+    """Loss and error of each checkpoint itself, with its own BatchNorm statistics."""
+    entries = []
+    for name in checkpoints(connect):
+        entry: dict[str, Any] = {"name": name}
+        for place in ("start", "end"):
+            pairs = np.flatnonzero(connect[place].values.astype(str) == name)
+            if not len(pairs) or len(entry) > 1:
+                continue
+            for variable in ("loss", "error"):
+                if f"checkpoint_{variable}" in connect:
+                    values = connect[f"checkpoint_{variable}"].isel(pair=pairs[0]).sel(endpoint=place)
+                    for split in (str(label) for label in connect["split"].values):
+                        entry[f"{split}_{variable}"] = _plain(values.sel(split=split).item())
+        entries.append(entry)
+    return entries
+
+
+def _curves(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """One entry for each pair, curve and split."""
+    connect = dataset(tree, "connect").load()
+    heights = {name: barrier(connect, name) for name in ("loss", "error") if name in connect}
+    residuals = _residuals(tree)
+    rows = []
+    for position, pair in enumerate(connect["pair"].values):
+        one = connect.isel(pair=position)
+        for curve in (str(label) for label in connect["curve"].values):
+            done = one["status"].sel(curve=curve).values if "status" in one else np.ones(one.sizes["t"], int)
+            for split in (str(label) for label in connect["split"].values):
+                at = {"curve": curve, "split": split}
+                row: dict[str, Any] = {
+                    "pair": int(pair),
+                    "start": str(one["start"].item()),
+                    "end": str(one["end"].item()),
+                    **at,
+                    "points": int(done.size),
+                    "done": int((done > 0).sum()),
+                    "not_finite": int((done == 2).sum()),
+                    "failed": int((done == 3).sum()),
+                    "barrier": _plain(heights["loss"].isel(pair=position).sel(at).item()),
+                }
+                if "error" in heights:
+                    row["error_barrier"] = _plain(heights["error"].isel(pair=position).sel(at).item())
+                row |= _worst(one.sel(at))
+                if "arc_length" in one:
+                    row["arc_length"] = _plain(one["arc_length"].sel(curve=curve).values[-1])
+                if residuals.get(curve) is not None:
+                    row["residual"] = _plain(residuals[curve][position])
+                rows.append(row)
+    return rows
+
+
+def _worst(line: xr.Dataset) -> dict[str, Any]:
+    """Largest finite loss along a line, where it is, and the error there."""
+    loss = line["loss"].values
+    if not np.isfinite(loss).any():
+        return {"max_loss": None, "t": None} | ({"error": None} if "error" in line else {})
+    place = int(np.nanargmax(np.where(np.isfinite(loss), loss, np.nan)))
+    found = {"max_loss": _plain(loss[place]), "t": _plain(line["t"].values[place])}
+    if "loss_stderr" in line:
+        found["max_loss_stderr"] = _plain(line["loss_stderr"].values[place])
+    if "error" in line:
+        found["error"] = _plain(line["error"].values[place])
+        found["max_error"] = _plain(np.nanmax(line["error"].values))
+    return found
+
+
+def _residuals(tree: xr.DataTree) -> dict[str, np.ndarray]:
+    """Largest distance of each curve from its plane, one number for each pair."""
+    if "/connect/plane" not in tree.groups:
+        return {}
+    found = {}
+    for name in tree["connect/plane"].children:
+        data = dataset(tree, f"connect/plane/{name}")
+        if "residual" in data:
+            found[str(name)] = data["residual"].max("t").values
+    return found
+
+
+def _history(train: xr.Dataset) -> list[dict[str, Any]]:
+    """Last and lowest values for each split."""
+    rows = []
+    for split in (str(label) for label in train["split"].values):
+        row: dict[str, Any] = {"split": split}
+        for variable in ("loss", "error"):
+            if variable not in train:
+                continue
+            values = train[variable].sel(split=split).values
+            finite = np.flatnonzero(np.isfinite(values))
+            row["step"] = int(train["step"].values[finite[-1]]) if len(finite) else None
+            row[variable] = _plain(values[finite[-1]]) if len(finite) else None
+            row[f"lowest_{variable}"] = _plain(values[finite].min()) if len(finite) else None
+        if "seconds" in train and np.isfinite(train["seconds"].values).any():
+            row["seconds"] = _plain(np.nanmax(train["seconds"].values))
+        rows.append(row)
+    return rows
+
+
+def _recipe(text: Any) -> Any:
+    """The recipe as an object; the text itself if it isn't JSON."""
+    if isinstance(text, Mapping):
+        return dict(text)
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has; None for numbers that aren't finite."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, bool, type(None))) else str(value)
