@@ -100,7 +100,8 @@ def _missing(
         variable, labels = arrays[name]
         if group == node:
             shape = tuple(sizes[dim] for dim in variable.dims)
-            if member.shape != shape or (labels is not None and not _equal(member, labels)):
+            same = member.shape == shape and _dims(member) == variable.dims
+            if not same or (labels is not None and not _equal(member, labels)):
                 raise RequestError(f"{path} holds '{key}' with another shape or labels: give --overwrite")
             del missing[name]
         elif variable.dims == (name,) and labels is not None and _kin(group, node) and not _equal(member, labels):
@@ -111,6 +112,12 @@ def _missing(
 def _kin(one: str, other: str) -> bool:
     """Whether one of two groups lies in the other, so that xarray aligns their dimensions."""
     return one == "" or f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def _dims(array: zarr.Array[Any]) -> tuple[str, ...]:
+    """The names of an array's dimensions."""
+    assert isinstance(array.metadata, ArrayV3Metadata)
+    return tuple(map(str, array.metadata.dimension_names or ()))
 
 
 def _equal(stored: zarr.Array[Any], labels: Array) -> bool:
@@ -177,9 +184,7 @@ class Node:
         """
         for name, value in values.items():
             array, value = self._array(name), np.asarray(value)
-            assert isinstance(array.metadata, ArrayV3Metadata)
-            dims = array.metadata.dimension_names or ()
-            where = tuple((region or {}).get(str(dim), slice(None)) for dim in dims)
+            where = tuple((region or {}).get(dim, slice(None)) for dim in _dims(array))
             shape = tuple(len(range(size)[cut]) for size, cut in zip(array.shape, where, strict=True))
             if value.shape != shape:
                 raise ValueError(f"'{name}' of shape {value.shape} written to a region of shape {shape}")

@@ -32,6 +32,7 @@ class Progress:
             disable=not show,
             mininterval=calm,
             dynamic_ncols=True,
+            bar_format="{l_bar}{bar}| {n:.10g}/{total} [{elapsed}<{remaining}{postfix}]",
         )
 
     def __enter__(self) -> Progress:

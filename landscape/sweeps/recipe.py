@@ -72,7 +72,7 @@ def canonical(recipe: Any) -> str:
     Raises:
         RequestError: As `plain`.
     """
-    return json.dumps(plain(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain(recipe), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def recipe_hash(recipe: Any) -> str:
@@ -171,12 +171,17 @@ def _revision() -> str | None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which reads `1e-3` as the number that everybody means (YAML 1.1 reads text)."""
+    """Reads `1e-3` as the number that everybody means; YAML 1.1 takes it for text."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text "1e-3", which `_Loader` would take for a number."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def to_yaml(recipe: Any) -> str:
@@ -185,7 +190,7 @@ def to_yaml(recipe: Any) -> str:
     Raises:
         RequestError: As `plain`.
     """
-    return yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True)
+    return yaml.dump(plain(recipe), Dumper=_Dumper, sort_keys=False)
 
 
 def from_yaml(text: str) -> dict[str, Any]:

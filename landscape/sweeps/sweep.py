@@ -101,14 +101,14 @@ def _pool(
     """Workers that know the sweeps; they stop at once if anything goes wrong."""
     (scratch / "tasks").mkdir(exist_ok=True)
     file = scratch / "sweeps.pickle"  # read by each worker when it is up, rather than sent to one after the other
-    source = sweeps if engine == "serial" else _pickled(sweeps, file)
-    executor = engines.make_executor(engine, workers, start, (source, scratch / "tasks", send))
     try:
-        yield executor
-    except BaseException:
-        executor.shutdown(cancel_futures=True)
-        raise
-    else:
+        source = sweeps if engine == "serial" else _pickled(sweeps, file)
+        executor = engines.make_executor(engine, workers, start, (source, scratch / "tasks", send))
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
         executor.shutdown()
     finally:
         file.unlink(missing_ok=True)
