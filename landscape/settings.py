@@ -106,7 +106,7 @@ def _convert(what: str, value: Any, kind: Any) -> Any:
         return _convert(what, value, next(k for k in get_args(kind) if k is not types.NoneType))
     if origin is tuple:
         item = get_args(kind)[0]
-        items = value.replace("x", ",").split(",") if isinstance(value, str) else value
+        items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
             items = [items]
         return tuple(_convert(what, one, item) for one in items if one != "")

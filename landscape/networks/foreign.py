@@ -44,7 +44,7 @@ def from_npz(path: Path) -> DataSet:
         RequestError: If the file can't be read, or lacks an array or holds an unknown one.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError as error:
         raise RequestError(f"data file {path} doesn't exist") from error
@@ -54,6 +54,8 @@ def from_npz(path: Path) -> DataSet:
         if key not in NPZ_KEYS:
             raise unknown(f"array in {path}:", key, NPZ_KEYS)
     prefix = "train_" if "train_inputs" in arrays else ""
+    if prefix and "inputs" in arrays:
+        raise RequestError(f"data file {path} has both 'inputs' and 'train_inputs'; keep one pair")
     value: dict[str, Any] = {}
     for split, start in {"train": prefix, "test": "test_"}.items():
         pair = [arrays.get(f"{start}{part}") for part in ("inputs", "targets")]
@@ -64,6 +66,8 @@ def from_npz(path: Path) -> DataSet:
                 raise RequestError(f"data file {path} has no array '{lacking[0]}' (it has: {', '.join(arrays)})")
             value[split] = tuple(pair)
     if "num_classes" in arrays:
+        if arrays["num_classes"].shape != () or arrays["num_classes"].dtype.kind not in "ui":
+            raise RequestError(f"data file {path}: 'num_classes' must be one whole number")
         value["num_classes"] = int(arrays["num_classes"])
     return as_data_set(str(path), value, source=str(path))
 
@@ -140,7 +144,7 @@ def as_data_set(name: str, value: Any, source: str) -> DataSet:
     splits = {
         key: _as_split(f"data set '{name}', {key} split", value[key])
         for key in ("train", "test")
-        if value.get(key) is not None
+        if key == "train" or value.get(key) is not None
     }
     num_classes = value.get("num_classes")
     if num_classes is None and not splits["train"].targets.is_floating_point():
@@ -166,8 +170,7 @@ def _as_split(what: str, value: Any) -> Split:
         converted = tuple(_as_tensor(what, array) for array in inputs)
     else:
         converted = _as_tensor(what, inputs)
-    labels = torch.as_tensor(np.asarray(targets)) if not isinstance(targets, Tensor) else targets.detach()
-    return Split(converted, labels if labels.is_floating_point() else labels.to(torch.int64))
+    return Split(converted, _as_targets(what, targets))
 
 
 def _materialise(what: str, samples: Dataset[Any]) -> tuple[Any, Any]:
@@ -195,7 +198,10 @@ def _materialise(what: str, samples: Dataset[Any]) -> tuple[Any, Any]:
         stacked = tuple(stack(column) for column in zip(*inputs, strict=True))
     else:
         stacked = stack(inputs)
-    return stacked, torch.stack([torch.as_tensor(target) for target in targets])
+    try:
+        return stacked, torch.stack([_as_targets(what, target) for target in targets])
+    except RuntimeError as error:
+        raise RequestError(f"{what} has targets of different shapes; make them equal: {error}") from error
 
 
 def _as_sample(what: str, value: Any) -> Tensor:
@@ -222,6 +228,18 @@ def _as_tensor(what: str, value: Any) -> Tensor:
         return tensor.to(torch.float32) / 255
     if tensor.dtype == torch.bool:
         return tensor.to(torch.float32)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.int64)
+
+
+def _as_targets(what: str, value: Any) -> Tensor:
+    """Targets as a tensor: whole numbers are labels, int64."""
+    if isinstance(value, Tensor):
+        tensor: Tensor = value.detach()
+    else:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise RequestError(f"{what}: targets must be numbers, got {_describe(value)}")
+        tensor = torch.from_numpy(np.array(array, order="C"))
     return tensor if tensor.is_floating_point() else tensor.to(torch.int64)
 
 

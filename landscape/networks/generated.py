@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from landscape.errors import RequestError
 from landscape.networks.splits import DataSet, Split
-from landscape.settings import Count, Fraction, NonNegative, Seed
+from landscape.settings import Count, Fraction, NonNegative, Range, Seed
 
 
 def regression(
@@ -122,7 +123,7 @@ def shapes1d(
 
 def modular(
     *,
-    modulus: Count = 97,
+    modulus: Annotated[int, Range(2)] = 97,
     operation: Literal["add", "subtract", "multiply", "divide"] = "add",
     train_fraction: Fraction = 0.5,
     encoding: Literal["one-hot", "symbols"] = "one-hot",
@@ -141,10 +142,15 @@ def modular(
     Returns:
         The equations with the label `c`.
 
+    Raises:
+        RequestError: If division is asked for and the modulus is not prime.
+
     References:
         A. Power et al., Grokking, arXiv:2201.02177.
     """
     a, b = torch.cartesian_prod(torch.arange(modulus), torch.arange(modulus)).reshape(-1, 2).unbind(1)
+    if operation == "divide" and any(modulus % k == 0 for k in range(2, math.isqrt(modulus) + 1)):
+        raise RequestError(f"data set 'modular': division needs a prime modulus, got {modulus}; take 97")
     if operation == "divide":  # c / b = a: solved by taking (c, b) for the inputs and a for the answer
         kept = b != 0
         a, b = a[kept], b[kept]

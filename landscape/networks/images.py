@@ -123,7 +123,7 @@ class ImageFiles:
                     f"data set '{self.name}' is incomplete: {folder} lacks {', '.join(lacking)}; "
                     f"get it with: {self.obtain}"
                 )
-        places = ", ".join(map(str, search_path(data_dir)))
+        places = ", ".join(map(str, search_path(data_dir))) or "any folder"
         return RequestError(
             f"data set '{self.name}' was not found in {places}; get it with: {self.obtain}; "
             "name its folder by --data-dir or $LANDSCAPE_DATA"

@@ -86,7 +86,7 @@ class _BatchUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """The few constructors that a pickled array needs."""
-        constructors = {"ndarray": np.ndarray, "dtype": np.dtype, "_reconstruct": _reconstruct}
+        constructors = {"ndarray": np.ndarray, "dtype": _dtype, "_reconstruct": _reconstruct}
         if module.partition(".")[0] == "numpy" and name in constructors:
             return constructors[name]
         if (module, name) == ("_codecs", "encode"):
@@ -99,6 +99,14 @@ def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> npt.NDArr
     if subtype is not np.ndarray or tuple(shape) != (0,):
         raise RequestError("it holds an array of an unusual kind, which was refused")
     return np.ndarray.__new__(np.ndarray, (0,), dtype)
+
+
+def _dtype(name: str | bytes, align: object = False, copy: object = False) -> np.dtype[Any]:
+    """A dtype of numbers; old pickles give the two flags as integers, which numpy deprecates."""
+    dtype = np.dtype(name.decode("latin1") if isinstance(name, bytes) else name)
+    if dtype.kind not in "biuf":
+        raise RequestError(f"it holds an array of {dtype}, which was refused; only arrays of numbers are read")
+    return dtype
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
