@@ -1,6 +1,7 @@
 """How Sphinx builds these pages: `make docs`."""
 
 import importlib.metadata
+from typing import Any
 
 project = "landscape"
 author = "the landscape authors"
@@ -25,7 +26,12 @@ html_title = f"landscape {release}"
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "show-inheritance": True,
+    "ignore-module-all": True,  # what a package passes on is described where it is defined
+}
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autosummary_generate = True
@@ -41,3 +47,13 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "abort_on_example_error": True,
 }
+
+
+def skip_foreign(_app: Any, _what: str, _name: str, member: Any, skip: bool, _options: Any) -> bool:
+    """Leave out what a base class of another package has written, such as matplotlib's generated `set`."""
+    return skip or str(getattr(member, "__module__", None)).split(".")[0] in {"matplotlib", "torch"}
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-skip-member", skip_foreign)

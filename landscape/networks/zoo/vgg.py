@@ -3,7 +3,7 @@
 References:
     K. Simonyan and A. Zisserman, Very Deep Convolutional Networks, arXiv:1409.1556, configuration D.
     T. Garipov et al., Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs, arXiv:1802.10026: the
-        classifier's two hidden layers of 512.
+    classifier's two hidden layers of 512.
 """
 
 from __future__ import annotations
