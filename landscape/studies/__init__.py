@@ -1,0 +1,1 @@
+"""What a user can ask: one room for each command."""

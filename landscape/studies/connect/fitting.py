@@ -1,0 +1,243 @@
+r"""Fit a curve between two networks: minimise :math:`\mathbb{E}_{t \sim U(0,1)} L(\theta(t))` over its inner points.
+
+The gradient with respect to inner point j is :math:`c_j(t)\,\nabla L(\theta(t))`, so that a step costs one ordinary
+gradient. Two choices make the barrier fall fast for each of them (see the experiment `curve_optimizers`): Adam with a
+cosine schedule, and t drawn uniformly but stratified, one in each eighth of [0, 1] in random order.
+
+References:
+    Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", arXiv 1802.10026, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import RequestError, unknown
+from landscape.geometry.slices import CURVES, Curve, combine, make_curve, straight_control_points
+from landscape.networks.loop import History, Report, Resume, fit
+from landscape.networks.sampling import Shuffle, mix
+from landscape.objective.objective import Objective
+from landscape.optimizers.registry import make_optimizer, resolve_hyperparameters
+from landscape.optimizers.schedules import find_schedule
+from landscape.studies.networks import Network
+
+NODES = ("stratified", "uniform", "golden")
+
+
+@dataclass(frozen=True)
+class CurveRecipe:
+    """How to fit a curve.
+
+    Args:
+        bends: Number of inner control points.
+        epochs: Passes over the training data.
+        steps: Number of gradient evaluations instead of epochs.
+        batch_size: Samples in a minibatch.
+        optimizer: Name of an optimizer.
+        hyperparameters: Its hyperparameters.
+        schedule: Learning-rate schedule.
+        nodes: How t is drawn: `stratified`, `uniform` (independently) or `golden` (the golden-ratio sequence).
+        seed: Decides minibatches, t and dropout.
+    """
+
+    bends: int = 1
+    epochs: int | None = 50
+    steps: int | None = None
+    batch_size: int = 128
+    optimizer: str = "adam"
+    hyperparameters: Mapping[str, Any] = field(default_factory=lambda: {"lr": 0.01})
+    schedule: str = "cosine"
+    nodes: str = "stratified"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings and complete the hyperparameters."""
+        for name in ("bends", "epochs", "steps", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RequestError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
+        if (self.epochs is None) == (self.steps is None):
+            raise RequestError("say how long to fit by epochs or by steps, not both")
+        if self.nodes not in NODES:
+            raise unknown("choice of nodes", self.nodes, NODES)
+        find_schedule(self.schedule)
+        hyperparameters = resolve_hyperparameters(self.optimizer, dict(self.hyperparameters))
+        object.__setattr__(self, "hyperparameters", hyperparameters)
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings as JSON can hold them."""
+        return asdict(self)
+
+    def steps_per_epoch(self, num_samples: int) -> int:
+        """Gradient evaluations in one pass over the data."""
+        return Shuffle(num_samples, self.batch_size, self.seed).steps_per_epoch
+
+    def num_steps(self, num_samples: int) -> int:
+        """Gradient evaluations in all."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * self.steps_per_epoch(num_samples)
+
+
+class InnerPoints(nn.Module):
+    """The trained control points of a curve whose ends stay fixed.
+
+    Args:
+        control_points: Where the fit starts, shape `(n + 1, D)`.
+    """
+
+    def __init__(self, control_points: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("_points", control_points.clone(), persistent=False)
+        self.inner = nn.Parameter(control_points[1:-1].clone())
+
+    @torch.no_grad()
+    def control_points(self) -> Tensor:
+        """All control points, shape `(n + 1, D)`, the ends bit for bit as given."""
+        points: Tensor = self._points  # type: ignore[assignment]
+        points[1:-1] = self.inner
+        return points
+
+
+def draw_nodes(kind: str, seed: int) -> Callable[[int], float]:
+    """A sequence of t, uniform on [0, 1]: each element a function of its number."""
+    if kind == "uniform":
+        return lambda step: float(np.random.default_rng([seed, step]).random())
+    if kind == "golden":
+        offset, ratio = float(np.random.default_rng(seed).random()), (5**0.5 - 1) / 2
+        return lambda step: (offset + step * ratio) % 1.0
+    strata = 8
+
+    def stratified(step: int) -> float:
+        generator = np.random.default_rng([seed, step // strata])
+        order, offsets = generator.permutation(strata), generator.random(strata)
+        return float((order[step % strata] + offsets[step % strata]) / strata)
+
+    return stratified
+
+
+def fit_curve(
+    kind: str,
+    start: Tensor,
+    end: Tensor,
+    objective: Objective,
+    recipe: CurveRecipe,
+    *,
+    resume: Resume | None = None,
+    report: Report | None = None,
+) -> tuple[Curve, History]:
+    """Fit a curve of low loss between two points.
+
+    Args:
+        kind: A name of `CURVES`.
+        start: First end, shape `(D,)`.
+        end: Last end, shape `(D,)`.
+        objective: The loss on the training data.
+        recipe: How to fit.
+        resume: Where to keep the state of the run.
+        report: Told the progress.
+
+    Returns:
+        The curve, its ends exactly those given, and the history with the mean minibatch loss of each epoch.
+
+    Raises:
+        RequestError: If the kind is unknown.
+    """
+    if kind not in CURVES:
+        raise unknown("curve", kind, CURVES)
+    points = InnerPoints(straight_control_points(start, end, recipe.bends).to(objective.device))
+    samples = objective.samples
+    batches = Shuffle(len(samples), recipe.batch_size, mix(recipe.seed, 1))
+    node = draw_nodes(recipe.nodes, mix(recipe.seed, 2))
+    optimizer = make_optimizer(recipe.optimizer, points, **recipe.hyperparameters)
+    losses = EpochMean(points)
+
+    def step(index: int) -> Tensor:
+        curve = make_curve(kind, points.control_points())
+        coefficients = curve.basis(torch.tensor(node(index), dtype=torch.float64))
+        theta = combine(coefficients, curve.control_points)
+        batch = samples.select(batches.indices(index).to(objective.device))
+        value, gradient = objective.minibatch_gradient(theta, batch, mix(recipe.seed, 3, index))
+        points.inner.grad = torch.outer(coefficients[1:-1].to(gradient), gradient)
+        optimizer.step()
+        losses.add(value)
+        return value
+
+    history = fit(
+        step,
+        recipe.num_steps(len(samples)),
+        optimizer,
+        {"points": points, "losses": losses},
+        schedule=find_schedule(recipe.schedule),
+        recorder=lambda done: {"loss": losses.take()},
+        record_every=batches.steps_per_epoch,
+        resume=resume,
+        report=report,
+    )
+    return make_curve(kind, points.control_points().clone()), history
+
+
+class EpochMean:
+    """The mean of the minibatch losses since it was last taken.
+
+    Args:
+        like: A module on the device where losses are summed.
+    """
+
+    def __init__(self, like: nn.Module) -> None:
+        self._sum = torch.zeros((), dtype=torch.float64, device=next(like.parameters()).device)
+        self._count = 0
+
+    def add(self, value: Tensor) -> None:
+        """Count one loss in, without waiting for the device."""
+        self._sum += value
+        self._count += 1
+
+    def take(self) -> float:
+        """The mean so far (NaN if nothing was added); begins anew."""
+        value = float(self._sum) / self._count if self._count else float("nan")
+        self._sum.zero_()
+        self._count = 0
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sum and count."""
+        return {"sum": float(self._sum), "count": self._count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore them."""
+        self._sum.fill_(state["sum"])
+        self._count = state["count"]
+
+
+def fitter(arguments: Mapping[str, Any]) -> Callable[..., Mapping[str, Any]]:
+    """The sweep's factory: fit the curve of each pair.
+
+    Args:
+        arguments: `kind`, `network` (`Network`), `thetas` (C, D), `pairs` [(i, j)], `recipe` (`CurveRecipe`),
+            `signature` of the whole study.
+    """
+    network: Network = arguments["network"]
+    recipe: CurveRecipe = arguments["recipe"]
+    kind, thetas, pairs = arguments["kind"], arguments["thetas"], arguments["pairs"]
+    objective = network.training_objective()
+
+    def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
+        (pair,) = coordinates["pair"]
+        start, end = (thetas[index] for index in pairs[pair])
+        resume = Resume(task.scratch, f"{arguments['signature']} {kind} {pair}")
+        losses = np.full(len(coordinates["step"]), np.nan)
+        if torch.equal(start, end):  # nothing to connect: the curve that stays where it is
+            points = start.expand(recipe.bends + 2, -1).clone()
+        else:
+            curve, history = fit_curve(kind, start, end, objective, recipe, resume=resume, report=task.report)
+            points = curve.control_points
+            found = [row["loss"] for row in history.rows if row["step"] > 0]
+            losses[: len(found)] = found
+        return {"control_points": points.cpu().numpy()[None], "loss": losses[None]}
+
+    return evaluate

@@ -1,0 +1,97 @@
+"""The planes that `connect` draws: one through each fitted curve, and one through the first three checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.geometry.measure import FittedPlane, fit_plane
+from landscape.geometry.slices import Curve
+
+MARGIN = 0.25
+"""Margin beyond what a plane shows, as a share of the distance between the end points."""
+
+
+@dataclass(frozen=True)
+class PlaneGrid:
+    """A plane for each pair on common axes, and what is marked on it.
+
+    Args:
+        name: The curve's name, or `optima`.
+        planes: One for each pair; None where both ends are the same point. The plane of the optima is the only one.
+        curves: The curve in each plane, or None for the plane of the optima.
+        t: Where the curves' projections are kept, shape `(T,)`.
+        size: Grid points on each axis.
+    """
+
+    name: str
+    planes: Sequence[FittedPlane | None]
+    curves: Sequence[Curve] | None
+    t: np.ndarray
+    size: int
+
+    @property
+    def num_points(self) -> int:
+        """Number of points that span a plane."""
+        return max(len(plane.products) for plane in self.planes if plane is not None)
+
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates `(pairs, num_points, 2)` of the spanning points, and their distances from the plane."""
+        return self._project([torch.eye(self.num_points, dtype=torch.float64)] * len(self.planes))
+
+    def projections(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates `(pairs, T, 2)` of the curves, and their distances `(pairs, T)` from the plane."""
+        assert self.curves is not None
+        t = torch.from_numpy(self.t)
+        return self._project([curve.basis(t) for curve in self.curves])
+
+    def _project(self, weights: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+        coordinates, residuals = [], []
+        for plane, weight in zip(self.planes, weights, strict=True):
+            if plane is None:
+                coordinates.append(np.full((len(weight), 2), np.nan))
+                residuals.append(np.full(len(weight), np.nan))
+                continue
+            projected, residual = plane.project(weight)
+            coordinates.append(projected.numpy())
+            residuals.append(residual.numpy())
+        return np.stack(coordinates), np.stack(residuals)
+
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The labels of `alpha` and `beta`: all points and curves of all pairs, with a margin."""
+        shown = self.points()[0].reshape(-1, 2)
+        if self.curves is not None:
+            shown = np.concatenate([shown, self.projections()[0].reshape(-1, 2)])
+        low, high = np.nanmin(shown, axis=0), np.nanmax(shown, axis=0)
+        margin = MARGIN * max(float(plane.products[-1, -1]) ** 0.5 for plane in self.planes if plane is not None)
+        alpha, beta = (np.linspace(low[i] - margin, high[i] + margin, self.size) for i in (0, 1))
+        return alpha, beta
+
+
+def plane_grids(thetas: Tensor, curves: Mapping[str, Sequence[Curve]], t: np.ndarray, size: int) -> list[PlaneGrid]:
+    """The planes of a study.
+
+    Args:
+        thetas: The checkpoints, shape `(C, D)`.
+        curves: For each fitted curve's name, one curve for each pair.
+        t: Where the curves' projections are kept.
+        size: Grid points on each axis; 0 for no planes.
+
+    Returns:
+        The plane of the optima first, if there are three different ones; pairs of equal ends span no plane.
+    """
+    if not size:
+        return []
+    grids = []
+    if len(thetas) >= 3 and not torch.equal(thetas[0], thetas[2]):
+        grids.append(PlaneGrid("optima", [fit_plane(thetas[:3])], None, t, size))
+    for name, fitted in curves.items():
+        points = [curve.control_points for curve in fitted]
+        planes = [None if torch.equal(p[0], p[-1]) or not p.isfinite().all() else fit_plane(p) for p in points]
+        if any(plane is not None for plane in planes):
+            grids.append(PlaneGrid(name, planes, fitted, t, size))
+    return grids

@@ -1,0 +1,334 @@
+"""`connect`: fit curves between networks, evaluate the loss along them and on planes through them, and store it all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from landscape.errors import RequestError, unknown
+from landscape.figures import analysis
+from landscape.geometry.measure import arc_length
+from landscape.geometry.slices import CURVES, Curve, make_curve
+from landscape.objective.objective import Objective
+from landscape.studies.connect.evaluation import curve_sweep, plane_sweep, quantities
+from landscape.studies.connect.fitting import CurveRecipe
+from landscape.studies.connect.planes import PlaneGrid, plane_grids
+from landscape.studies.networks import Checkpoints, Network, Source, gather
+from landscape.sweeps import store
+from landscape.sweeps.recipe import recipe_hash
+from landscape.sweeps.schema import Sweep, Variable
+from landscape.sweeps.sweep import run
+
+if TYPE_CHECKING:
+    import xarray
+
+ENDS = ("start", "end")
+DISTANCE = {"units": "distance in weight space"}
+
+
+@dataclass(frozen=True)
+class ConnectRecipe:
+    """What to compute.
+
+    Args:
+        curves: Names of the curves to fit; the straight line is always evaluated.
+        fit: How to fit them.
+        points: Values of t at which the loss is evaluated, at equal distances from 0 to 1.
+        plane: Points along each side of the plane through each curve; 0 for no planes.
+        splits: Splits to evaluate on; None for all that the data have.
+        samples: Evaluate on a fixed random subset of so many samples of each split; None for all.
+        batchnorm: BatchNorm policy.
+        weight_decay: Factor of the L2 term in the loss, when fitting and when evaluating.
+    """
+
+    curves: tuple[str, ...] = ("bezier",)
+    fit: CurveRecipe = field(default_factory=CurveRecipe)
+    points: int = 61
+    plane: int = 0
+    splits: tuple[str, ...] | None = None
+    samples: int | None = None
+    batchnorm: str = "recompute"
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without checkpoints."""
+        for curve in self.curves:
+            if curve not in CURVES:
+                raise unknown("curve", curve, CURVES)
+        if self.points < 2:
+            raise RequestError(f"points must be at least 2 (both end points), got {self.points}")
+        if self.plane < 0 or self.plane == 1:
+            raise RequestError(f"plane must be 0 (none) or at least 2 points a side, got {self.plane}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise RequestError(f"weight decay must be at least 0, got {self.weight_decay}")
+        object.__setattr__(self, "curves", tuple(dict.fromkeys(self.curves)))
+
+
+def connect(
+    checkpoints: Sequence[Source],
+    out: Path | str,
+    recipe: ConnectRecipe | None = None,
+    *,
+    model: Any = None,
+    model_settings: Mapping[str, Any] | None = None,
+    data: Any = None,
+    data_settings: Mapping[str, Any] | None = None,
+    loss: Any = None,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    engine: str = "serial",
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> xarray.DataTree:
+    """Connect networks by curves of low loss and store the loss along them.
+
+    Args:
+        checkpoints: Two or more files or modules of one architecture; all pairs are connected.
+        out: The store to write. One of the same recipe is resumed.
+        recipe: What to compute.
+        model: Architecture by name or as a module, for files that don't name it.
+        model_settings: Settings of an architecture given by name.
+        data: Data set by name, as `DataSet`, `(inputs, targets)` or `{"train": …, "test": …}`.
+        data_settings: Settings of a data set given by name.
+        loss: A name or a per-sample function; cross-entropy (mse for regression) by default.
+        data_dir: First place to look for data files.
+        device: Where to compute.
+        engine: `serial` or `processes`.
+        workers: Number of processes.
+        overwrite: Replace a store of another recipe.
+        progress: Whether to show progress on stderr.
+
+    Returns:
+        The store, as `landscape.open` gives it.
+
+    Raises:
+        RequestError: If the request is wrong; nothing has been written then.
+    """
+    recipe = recipe or ConnectRecipe()
+    if len(checkpoints) < 2:
+        raise RequestError(f"connect needs at least two checkpoints, got {len(checkpoints)}")
+    ends = gather(
+        checkpoints,
+        model=model,
+        model_settings=model_settings,
+        data=data,
+        data_settings=data_settings,
+        loss=loss,
+        data_dir=data_dir,
+    )
+    network = Network(
+        ends.models[0], ends.data, ends.loss, recipe.samples, recipe.batchnorm, recipe.weight_decay, device
+    )
+    study = Study(ends, network, recipe)
+    study.check()
+    resumed = store.create(out, study.recipe(), kind="connect", attrs={"device": device}, overwrite=overwrite)
+    if not (resumed and store.attributes(out)["complete"]):
+        study.run(Path(out), engine=engine, workers=workers, progress=progress)
+    return store.open(out)
+
+
+class Study:
+    """The steps of `connect`, in order: fit, evaluate along the curves and on the planes, derive lengths and barriers.
+
+    Args:
+        ends: The checkpoints.
+        network: What is evaluated.
+        recipe: What to compute.
+    """
+
+    def __init__(self, ends: Checkpoints, network: Network, recipe: ConnectRecipe) -> None:
+        self.ends, self.network, self.settings = ends, network, recipe
+        self.pairs = list(itertools.combinations(range(len(ends.names)), 2))
+        self.thetas = ends.thetas()
+        available = tuple(ends.data.splits)
+        self.splits = recipe.splits or available
+        for split in self.splits:
+            if split not in available:
+                raise unknown("split", split, available)
+        self.t = np.linspace(0, 1, recipe.points)
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        settings = self.settings
+        return {
+            "checkpoints": self.ends.digests(),
+            "problem": dict(self.ends.problem),
+            **self.network.recipe(),
+            "curves": settings.curves,
+            "fit": settings.fit.recipe(),
+            "points": settings.points,
+            "plane": settings.plane,
+            "splits": self.splits,
+        }
+
+    def check(self) -> None:
+        """Evaluate and differentiate one batch, so that a wrong request ends before anything is written."""
+        objective = self.network.training_objective()
+        samples = objective.samples
+        index = torch.arange(min(2, len(samples)), device=objective.device)
+        objective.minibatch_gradient(objective.theta, samples.select(index), seed=0)
+
+    def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
+        """Compute what the store lacks, and complete it."""
+        objectives = self.network.objectives(self.splits)
+        objective = next(iter(objectives.values()))
+        options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
+        run(path, [self._fit_sweep(kind) for kind in self.settings.curves], describe="fit", **options)
+        fitted = {
+            kind: [load_curve(path, kind, pair) for pair in range(len(self.pairs))] for kind in self.settings.curves
+        }
+        curves = {"linear": [make_curve("linear", self.thetas[list(pair)]) for pair in self.pairs], **fitted}
+        grids = plane_grids(self.thetas, fitted, self.t, self.settings.plane)
+        sweeps = [curve_sweep(self.network, curves, self._coords(curves), objective)]
+        sweeps += [self._plane_sweep(grid, objective) for grid in grids]
+        run(path, sweeps, describe="evaluate", **options)
+        for grid in grids:
+            self._write_marks(path, grid)
+        self._write_derived(path, curves)
+        store.finish(path)
+
+    def _coords(self, curves: Mapping[str, Any]) -> dict[str, Any]:
+        names = self.ends.names
+        return {
+            "pair": np.arange(len(self.pairs)),
+            "start": ("pair", [names[i] for i, _ in self.pairs]),
+            "end": ("pair", [names[j] for _, j in self.pairs]),
+            "curve": list(curves),
+            "split": list(self.splits),
+            "t": self.t,
+            "endpoint": list(ENDS),
+        }
+
+    def _fit_sweep(self, kind: str) -> Sweep:
+        """Fit one kind of curve between each pair: node `connect/fit/<kind>`."""
+        fit = self.settings.fit
+        num_samples = len(self.ends.data.train)
+        every = fit.steps_per_epoch(num_samples)
+        total = fit.num_steps(num_samples)
+        layout = self.ends.layout
+        points = Variable(
+            ("pair", "point", "parameter"), str(self.thetas.numpy().dtype), {"long_name": "control points"}
+        )
+        return Sweep(
+            node=f"connect/fit/{kind}",
+            coords={
+                "pair": np.arange(len(self.pairs)),
+                "point": np.arange(fit.bends + 2),
+                "parameter": layout.num_parameters,
+                "step": np.unique([*range(every, total + 1, every), total]),
+            },
+            over=("pair",),
+            variables={
+                "control_points": points,
+                "loss": Variable(("pair", "step"), attrs={"long_name": "mean minibatch loss since the last record"}),
+            },
+            function="landscape.studies.connect.fitting:fitter",
+            arguments={
+                "kind": kind,
+                "network": self.network,
+                "thetas": self.thetas,
+                "pairs": self.pairs,
+                "recipe": fit,
+                "signature": recipe_hash(self.recipe()),
+            },
+            attrs={
+                "curve": kind,
+                "parameter_names": json.dumps(layout.names),
+                "parameter_shapes": json.dumps([list(shape) for shape in layout.shapes]),
+            },
+        )
+
+    def _plane_sweep(self, grid: PlaneGrid, objective: Objective) -> Sweep:
+        """The loss on a plane: node `connect/plane/<name>`."""
+        alpha, beta = grid.axes()
+        coords = {"split": list(self.splits), "beta": beta, "alpha": alpha}
+        if grid.curves is not None:
+            coords = {"pair": np.arange(len(self.pairs)), **coords}
+        planes = [None if plane is None else plane.plane for plane in grid.planes]
+        return plane_sweep(f"connect/plane/{grid.name}", self.network, planes, coords, objective)
+
+    def _write_marks(self, path: Path, grid: PlaneGrid) -> None:
+        """The control points and the curve in a plane's coordinates, and how far they are from it."""
+        node = f"connect/plane/{grid.name}"
+        points, distances = grid.points()
+        leading: tuple[str, ...] = ("pair",)
+        values = {"point_alpha": points[..., 0], "point_beta": points[..., 1], "point_residual": distances}
+        if grid.curves is None:
+            leading, values = (), {name: value[0] for name, value in values.items()}
+        variables = {name: Variable((*leading, "point"), attrs=DISTANCE) for name in values}
+        coords: dict[str, Any] = {"point": np.arange(grid.num_points)}
+        if grid.curves is not None:
+            curve, residual = grid.projections()
+            along = {"curve_alpha": curve[..., 0], "curve_beta": curve[..., 1], "residual": residual}
+            variables |= {name: Variable(("pair", "t"), attrs=DISTANCE) for name in along}
+            values |= along
+            coords |= {"pair": np.arange(len(self.pairs)), "t": self.t}
+        store.add_node(path, node, coords, variables)
+        for name, value in values.items():
+            store.write(path, node, name, value)
+
+    def _write_derived(self, path: Path, curves: Mapping[str, Sequence[Curve]]) -> None:
+        """Lengths, barriers, and the checkpoints' loss with their own BatchNorm statistics."""
+        t = torch.from_numpy(self.t)
+        lengths = np.array([[arc_length(curve, t).numpy() for curve in pairs] for pairs in curves.values()])
+        values: dict[str, np.ndarray] = {"arc_length": lengths.swapaxes(0, 1)}
+        variables = {"arc_length": Variable(("pair", "curve", "t"), attrs=DISTANCE)}
+        own = [self._own_values(model) for model in self.ends.models]
+        for name, attrs in own[0][self.splits[0]][1].items():
+            values[f"checkpoint_{name}"] = np.array(
+                [[[own[end][split][0][name] for end in pair] for split in self.splits] for pair in self.pairs]
+            )
+            variables[f"checkpoint_{name}"] = Variable(("pair", "split", "endpoint"), attrs=attrs)
+        connect = store.open(path)["connect"]
+        for name in ("loss", "error"):
+            if name in connect:
+                height = analysis.barrier(connect.to_dataset(), name)
+                label = "barrier" if name == "loss" else f"barrier_{name}"
+                values[label] = height.values
+                variables[label] = Variable(("pair", "curve", "split"), attrs=height.attrs)
+        store.add_node(path, "connect", self._coords(curves), variables)
+        for name, array in values.items():
+            store.write(path, "connect", name, array)
+
+    def _own_values(self, model: nn.Module) -> dict[str, tuple[dict[str, float], dict[str, dict[str, str]]]]:
+        """A checkpoint's values on each split, BatchNorm statistics as they were stored."""
+        network = replace(self.network, model=model, batchnorm="checkpoint")
+        return {
+            split: (objective.evaluate(objective.theta), quantities(objective))
+            for split, objective in network.objectives(self.splits).items()
+        }
+
+
+def load_curve(path: Path | str, curve: str = "bezier", pair: int = 0) -> Curve:
+    """Load a fitted curve from a store of `landscape connect`.
+
+    Args:
+        path: The store.
+        curve: Name of the curve: one that was fitted, or `linear`.
+        pair: Number of the pair.
+
+    Returns:
+        The curve; `load_curve(...)(t)` gives parameters, shape `(D,)` for a scalar tensor t.
+
+    Raises:
+        RequestError: If there is no store, or no such curve or pair in it.
+    """
+    tree = store.open(path)
+    fits = tree["connect/fit"].children if "/connect/fit" in tree.groups else {}
+    if curve not in fits and not (curve == "linear" and fits):
+        raise unknown("curve in the store", curve, ["linear", *fits])
+    fitted = fits[curve if curve in fits else next(iter(fits))]
+    if not 0 <= pair < fitted.sizes["pair"]:
+        raise RequestError(f"{path} has pairs 0 to {fitted.sizes['pair'] - 1}, not {pair}")
+    points = torch.from_numpy(fitted["control_points"].isel(pair=pair).values)
+    return make_curve(curve, points[[0, -1]] if curve == "linear" else points)
