@@ -127,27 +127,45 @@ class Processes(ProcessPoolExecutor):
 def _birth() -> Iterator[None]:
     """Let processes that are spawned meanwhile inherit what they need from their first moment.
 
-    They have one thread each, before numpy or torch are loaded; Ctrl-C is for the caller alone; and they don't run the
-    caller's script again, so that it needs no `if __name__ == "__main__"`.
+    They have one thread each, before numpy or torch are loaded, and they don't run the caller's script again, so
+    that it needs no `if __name__ == "__main__"`.
     """
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     before = {name: os.environ.get(name) for name in limits}
     main = sys.modules["__main__"]
-    if hasattr(signal, "pthread_sigmask"):
+    with _interrupts_held():
+        os.environ.update(limits)
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Put Ctrl-C off until the end; processes that are spawned meanwhile never hear of it."""
+    came: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    ours = handler is not None and threading.current_thread() is threading.main_thread()
+    if ours:  # Python's handler runs here even if another thread takes the signal
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    if hasattr(signal, "pthread_sigmask"):  # for the children, who inherit it
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(limits)
-    sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if ours:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _begin(lifeline: Connection, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:

@@ -71,14 +71,17 @@ def add_node(
             raise ValueError(f"'{name}' has the unit '{unit}', which xarray decodes to time spans: abbreviate it")
 
     missing = _missing(path, node, arrays, sizes)
-    for above in [*reversed(Path(node).parents), Path(node)]:
-        group = zarr.open_group(path / above, mode="a", zarr_format=3, use_consolidated=False)
     scratch = scratch_folder(path)
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        for above in [*reversed(Path(node).parents), Path(node)]:
+            if not (path / above).exists():
+                zarr.create_group(Path(folder, "group"), zarr_format=3)
+                Path(folder, "group").rename(path / above)
         for name in missing:
-            _allocate(Path(folder, name), *arrays[name], sizes)
-            Path(folder, name).rename(path / node / name)
+            _allocate(Path(folder, "array"), *arrays[name], sizes)
+            Path(folder, "array").rename(path / node / name)
+    group = zarr.open_group(path / node, mode="r+", use_consolidated=False)
     old = group.attrs.asdict()
     extra.update(str(old.get("coordinates", "")).split())
     new = {**old, **plain(attrs or {}, "attrs"), **({"coordinates": " ".join(sorted(extra))} if extra else {})}

@@ -23,6 +23,11 @@ def plane(arguments):
     return evaluate
 
 
+def height(arguments):
+    """z alone."""
+    return lambda coordinates, task: {"z": plane(arguments)(coordinates, task)["z"]}
+
+
 def diverging(arguments):
     """NaN where x = y."""
 
