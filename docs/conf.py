@@ -1,7 +1,11 @@
 """How Sphinx builds these pages: `make docs`."""
 
 import importlib.metadata
+import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))  # for gallery_figures
 
 project = "landscape"
 author = "the landscape authors"
@@ -42,6 +46,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("gallery_figures.scrape",),
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,

@@ -15,20 +15,23 @@ if TYPE_CHECKING:
     from landscape.networks.checkpoint import load_checkpoint
     from landscape.networks.datasets import load_data
     from landscape.networks.models import build_model
-    from landscape.networks.training import train
+    from landscape.networks.training import TrainingRecipe, train
     from landscape.objective.objective import Objective
     from landscape.optimizers.registry import make_optimizer
-    from landscape.studies.connect import connect, load_curve
+    from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect, load_curve
     from landscape.sweeps.store import open
 
     __version__: str
 
 _HOMES = {
     "Bezier": "landscape.geometry.slices",
+    "ConnectRecipe": "landscape.studies.connect",
+    "CurveRecipe": "landscape.studies.connect",
     "Line": "landscape.geometry.slices",
     "Objective": "landscape.objective.objective",
     "Plane": "landscape.geometry.slices",
     "Polyline": "landscape.geometry.slices",
+    "TrainingRecipe": "landscape.networks.training",
     "build_model": "landscape.networks.models",
     "connect": "landscape.studies.connect",
     "draw": "landscape.figures",
@@ -42,10 +45,13 @@ _HOMES = {
 
 __all__ = [
     "Bezier",
+    "ConnectRecipe",
+    "CurveRecipe",
     "Line",
     "Objective",
     "Plane",
     "Polyline",
+    "TrainingRecipe",
     "build_model",
     "connect",
     "draw",
