@@ -19,10 +19,8 @@ import click
 )
 @click.option(
     "--picture",
-    default="all",
-    show_default=True,
     metavar="NAME",
-    help="Which picture of a connect store: all, planes, curves or matrix.",
+    help="Which picture of a connect store: all (default), planes, curves or matrix.",
 )
 @click.option("--pair", type=int, help="The pair that is drawn, where a store has several; the first by default.")
 @click.option("--split", metavar="NAME", help="Split of the contour panels and the matrix, train by default.")
@@ -32,7 +30,7 @@ import click
 def show(
     store: Path,
     target: Path | None,
-    picture: str,
+    picture: str | None,
     pair: int | None,
     split: str | None,
     against: str | None,
@@ -45,15 +43,20 @@ def show(
     the loss minus the linear interpolation of the end points' losses; "≥" marks one of which points are missing.
     """
     from landscape import figures
+    from landscape.errors import RequestError
     from landscape.sweeps import store as stores
 
+    drawing = {"--pair": pair, "--split": split, "--against": against, "--picture": picture}
+    for option, value in drawing.items():
+        if target is None and value is not None:
+            raise RequestError(f"{option} is about the figure, but none is asked for: add --figure FILE")
     if target is not None:
         figures.check_target(target, overwrite)
     tree = stores.open(store)
     try:
         found = figures.summary(tree)
         if target is not None:
-            drawn = figures.draw(tree, picture, pair=pair, split=split, against=against)
+            drawn = figures.draw(tree, picture or "all", pair=pair, split=split, against=against)
             figures.save(drawn, target, overwrite=overwrite)
             click.echo(f"drawn: {target}", err=True)
     finally:

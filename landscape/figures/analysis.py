@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from landscape.errors import RequestError, unknown
+from landscape.figures.labels import shorten
 
 
 def dataset(tree: xr.DataTree, node: str) -> xr.Dataset:
@@ -121,7 +122,7 @@ class PlaneData:
         values: The measured value, dimensions `beta`, `alpha`; coordinates are distances in weight space.
         computed: Which points are done, same shape.
         points: Control points or optima in the plane, shape `(n, 2)`, as (alpha, beta).
-        names: What each point is called.
+        names: What each point is called in a figure, shortened.
         curve: The fitted curve in the plane, shape `(t, 2)`, or None for the plane of the optima.
         residual: Largest distance of the curve from the plane, or 0.
     """
@@ -145,13 +146,14 @@ def planes(tree: xr.DataTree, pair: int | None, split: str, variable: str = "los
         variable: `loss` or `error`.
 
     Returns:
-        The planes that hold at least one computed point.
+        The planes that hold at least one computed point and aren't degenerate.
     """
     connect = dataset(tree, "connect")
     names = checkpoints(connect)
     ends = [str(select_pair(connect, pair)[end].item()) for end in ("start", "end")]
     if "connect/plane" not in tree.groups and "/connect/plane" not in tree.groups:
         return []
+    called = dict(zip(names, shorten(names), strict=True))
     order = ["optima", *(str(curve) for curve in connect["curve"].values)]
     children = [str(child) for child in tree["connect/plane"].children]
     found = []
@@ -165,14 +167,16 @@ def planes(tree: xr.DataTree, pair: int | None, split: str, variable: str = "los
         computed = np.ones(values.shape, bool)
         if "status" in data:
             computed = data["status"].transpose("beta", "alpha").values > 0
-        if not computed.any():
+        flat = any(np.ptp(values[dim].values) <= 0 for dim in ("alpha", "beta"))  # the same checkpoint twice
+        if flat or not computed.any():
             continue
         points = np.stack([data["point_alpha"].values, data["point_beta"].values], axis=-1)
         curve = None
         if "curve_alpha" in data:
             curve = np.stack([data["curve_alpha"].values, data["curve_beta"].values], axis=-1)
         bends = ["bend"] if len(points) == 3 else [f"bend {k + 1}" for k in range(len(points) - 2)]
-        called = names[: len(points)] if curve is None else [ends[0], *bends, ends[1]]
+        these = [called[name] for name in (names[: len(points)] if curve is None else ends)]
+        these = these if curve is None else [these[0], *bends, these[1]]
         residual = float(np.nanmax(data["residual"].values)) if "residual" in data else 0.0
-        found.append(PlaneData(name, values, computed, points, called, curve, residual))
+        found.append(PlaneData(name, values, computed, points, these, curve, residual))
     return found

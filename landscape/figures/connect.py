@@ -10,6 +10,7 @@ from matplotlib.figure import FigureBase
 from landscape.errors import RequestError
 from landscape.figures import contour, curve
 from landscape.figures.analysis import PlaneData, dataset, planes, select_pair, select_split
+from landscape.figures.labels import settle
 from landscape.figures.scale import scale_of
 from landscape.figures.style import PAGE, StyledFigure, in_style, new_figure
 
@@ -89,7 +90,9 @@ def planes_figure(tree: xr.DataTree, *, pair: int | None = None, split: str | No
     if not shown:
         raise RequestError("the store has no plane to draw: expected one of `landscape connect … --plane 21`")
     figure = new_figure(PAGE, _row_height(shown, PAGE))
-    for axes, plane in zip(_draw_planes(figure, shown, split), shown, strict=True):
+    panels = _draw_planes(figure, shown, split)
+    settle(panels[0])
+    for axes, plane in zip(panels, shown, strict=True):
         contour.label_points(axes, plane)
     return figure
 
@@ -110,8 +113,8 @@ def _draw_planes(part: FigureBase, shown: list[PlaneData], split: str) -> list[A
 
 def _aspect(plane: PlaneData) -> float:
     """Width of a panel over its height."""
-    alpha, beta = plane.values["alpha"].values, plane.values["beta"].values
-    return float((alpha[-1] - alpha[0]) / (beta[-1] - beta[0]))
+    across, upward = contour.limits(plane)
+    return float(np.ptp(across) / np.ptp(upward))
 
 
 def _row_height(shown: list[PlaneData], width: float) -> float:

@@ -16,6 +16,8 @@ from landscape.figures.scale import Scale
 from landscape.figures.style import halo, look, plain
 
 MISSING: dict[str, Any] = {"facecolor": "0.86", "edgecolor": "0.45", "hatch": "//////", "linewidth": 0}
+NARROWEST, WIDEST = 0.6, 2.2
+"""Bounds of the ratio of a panel's width to its height."""
 TITLES = {"optima": "independent optima"}
 
 
@@ -46,12 +48,21 @@ def contour_axes(axes: Axes, plane: PlaneData, scale: Scale) -> None:
         inner = levels[1:-1] if scale.capped else levels[1:]
         axes.contour(alpha, beta, heights, inner, colors="0.2", linewidths=0.35, alpha=0.55, zorder=1.1)
     _draw_path(axes, plane)
-    axes.set_xlim(alpha[0], alpha[-1])
-    axes.set_ylim(beta[0], beta[-1])
+    across, upward = limits(plane)
+    axes.set_xlim(*across)
+    axes.set_ylim(*upward)
     axes.set_aspect("equal", adjustable="box")
     axes.set_xlabel("distance in weight space")
     axes.locator_params(nbins=5)
     axes.set_title(title_of(plane))
+
+
+def limits(plane: PlaneData) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of a panel: those of the grid, with white margins where it is too flat or too tall for a page."""
+    alpha, beta = (plane.values[dim].values[[0, -1]].astype(float) for dim in ("alpha", "beta"))
+    aspect = np.ptp(alpha) / np.ptp(beta)
+    wider, higher = max(NARROWEST / aspect, 1.0), max(aspect / WIDEST, 1.0)
+    return (alpha.mean() + wider * (alpha - alpha.mean()), beta.mean() + higher * (beta - beta.mean()))
 
 
 def title_of(plane: PlaneData) -> str:

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from landscape.errors import unknown
 from landscape.figures.analysis import barrier, dataset, select_pair
-from landscape.figures.labels import Label, place_labels
+from landscape.figures.labels import Label, place_labels, settle
 from landscape.figures.style import (
     COLUMN,
     StyledFigure,
@@ -63,7 +63,10 @@ def curve_axes(axes: Axes, pair: xr.Dataset, variable: str = "loss", against: st
             zorder=style.zorder,
             clip_on=True,
         )
-    if variable == "loss" and _is_steep(pair):
+    if not np.isfinite(pair[variable].values).any():
+        axes.text(0.5, 0.5, "nothing computed yet", transform=axes.transAxes, ha="center", va="center")
+        axes.set_yticks([])
+    elif variable == "loss" and _is_steep(pair):
         log_axis(axes)
     elif axes.get_ylim()[0] < axes.get_ylim()[1] * 0.3:
         axes.set_ylim(bottom=0)
@@ -89,9 +92,12 @@ def label_panels(panels: Sequence[Axes], pair: xr.Dataset, variables: Sequence[s
         against: As given to `curve_axes`.
     """
     drawn = [_lines(pair, variable, against) for variable in variables]
-    whole(panels[0]).draw_without_rendering()
+    settle(panels[0])
     splits = [_label_splits(axes, lines) for axes, lines in zip(panels, drawn, strict=True)]
+    settle(panels[0])
     for axes, lines, standing in zip(panels, drawn, splits, strict=True):
+        if all(np.ptp(x) == 0 for _, _, x, _ in lines):  # the same checkpoint twice: no length to label
+            continue
         labels = []
         for curve in [str(c) for c in pair["curve"].values]:
             anchors = np.concatenate([_anchors(x, y) for c, _, x, y in lines if c == curve])
@@ -102,12 +108,15 @@ def label_panels(panels: Sequence[Axes], pair: xr.Dataset, variables: Sequence[s
 
 
 def legend_handles(pair: xr.Dataset) -> list[Line2D]:
-    """One entry for each curve, which states its loss barrier on each split."""
+    """One entry for each curve, which states its loss barrier on each split; "≥" where points are missing."""
     heights = barrier(pair.expand_dims("pair")).isel(pair=0)
     handles = []
     for position, curve in enumerate(str(c) for c in pair["curve"].values):
         style = look(curve, position)
-        stated = " / ".join(number(float(height)) for height in heights.sel(curve=curve).values)
+        bound = "≥ " if not np.isfinite(pair["loss"].sel(curve=curve).values).all() else ""
+        stated = " / ".join(
+            (bound if np.isfinite(height) else "") + number(float(height)) for height in heights.sel(curve=curve).values
+        )
         label = f"{style.label}: {stated}"
         handles.append(Line2D([], [], color=style.color, marker=style.marker, ms=3.2, lw=1.1, label=label))
     return handles
@@ -116,7 +125,11 @@ def legend_handles(pair: xr.Dataset) -> list[Line2D]:
 def legend_title(pair: xr.Dataset) -> str:
     """What the numbers in the legend are."""
     title = f"loss barrier in nats ({' / '.join(str(split) for split in pair['split'].values)})"
-    if "status" not in pair or (pair["status"] > 0).all():
+    if "status" not in pair:
+        return title
+    if (pair["status"] == 2).any():
+        title += "; ×: not finite"
+    if (pair["status"] > 0).all():
         return title
     return f"unfinished, {int((pair['status'] > 0).sum())} of {pair['status'].size} points done: {title}"
 

@@ -24,13 +24,18 @@ class Label:
         text: The text.
         anchors: Points that it may name, in data coordinates, shape `(n, 2)`, the preferred ones first.
         color: Colour of the text.
-        gap: Distance from anchor to text, points.
+        gap: Distance from anchor to text, points; 2 at least, for the text keeps 1.5 points clear of lines.
     """
 
     text: str
     anchors: np.ndarray
     color: str = "black"
     gap: float = 3.0
+
+
+def settle(axes: Axes) -> None:
+    """Lay out the figure of these axes, so that every place in it is known; labels don't change it."""
+    whole(axes).draw_without_rendering()
 
 
 def place_labels(
@@ -42,8 +47,8 @@ def place_labels(
 ) -> None:
     """Put each label beside one of its anchors where it hides least of the obstacles and other labels.
 
-    The places are tried one by one, in the figure's final layout: the one whose box holds the shortest
-    piece of drawn line, no other label, and nothing outside the axes wins; earlier anchors win ties.
+    The places are tried one by one, in the figure's final layout (call `settle` first): the one whose box
+    holds the shortest piece of drawn line, no other label, and nothing outside the axes wins; earlier anchors win ties.
 
     Args:
         axes: Where to write; its limits must be final.
@@ -52,12 +57,10 @@ def place_labels(
         standing: Texts that stand already and must stay readable.
         **style: Further properties of the text.
     """
-    figure = whole(axes)
-    figure.draw_without_rendering()
-    scale = figure.dpi / 72
+    scale = whole(axes).dpi / 72
     frame = axes.get_window_extent()
     drawn = np.concatenate([np.empty((0, 2)), *(_dense(axes, line) for line in obstacles)])
-    room = np.array([[-1.5], [1.5]]) * scale  # for the markers on the lines
+    room = np.array([[-1.5], [1.5]]) * scale
     taken: list[np.ndarray] = [text.get_window_extent().get_points() for text in standing]
     for label in labels:
         anchors = axes.transData.transform(label.anchors[np.isfinite(label.anchors).all(axis=1)])
@@ -84,15 +87,15 @@ def place_labels(
         for order, anchor in enumerate(anchors):
             for rank, direction in enumerate(DIRECTIONS):
                 offset = np.array(direction) * (half + label.gap * scale * (0.75 if all(direction) else 1.0))
-                box = np.array([anchor + offset - half - scale, anchor + offset + half + scale])
-                cost = _hidden(box + room, drawn) + 500 * sum(_overlap(box, other) for other in taken)
+                box = np.array([anchor + offset - half, anchor + offset + half])
+                cost = _hidden(box + room, drawn) + 500 * sum(_overlap(box + room, other) for other in taken)
                 cost += 1000 * _outside(box, frame) + 0.5 * order + 2 * rank
                 if cost < best[0]:
                     best = (cost, anchor, offset)
         _, anchor, offset = best
         text.xy = tuple(axes.transData.inverted().transform(anchor))
         text.set_position(tuple(offset / scale))
-        taken.append(np.array([anchor + offset - half - scale, anchor + offset + half + scale]))
+        taken.append(np.array([anchor + offset - half, anchor + offset + half]))
 
 
 def _dense(axes: Axes, line: np.ndarray) -> np.ndarray:
@@ -119,3 +122,25 @@ def _overlap(box: np.ndarray, other: np.ndarray) -> bool:
 def _outside(box: np.ndarray, frame: Any) -> bool:
     """Whether a box leaves the axes."""
     return bool(box[0, 0] < frame.x0 or box[0, 1] < frame.y0 or box[1, 0] > frame.x1 or box[1, 1] > frame.y1)
+
+
+def shorten(names: Sequence[str], limit: int = 14) -> list[str]:
+    """Names short enough for a figure: without what they begin with in common, or with their middle left out.
+
+    Args:
+        names: Distinct names.
+        limit: Largest number of letters.
+
+    Returns:
+        As many distinct names; numbers where shortening would make two of them equal.
+    """
+    short = list(names)
+    if max(map(len, short), default=0) > limit and len(short) > 1:
+        first, last = min(short), max(short)
+        common = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        cut = max(first.rfind(mark, 0, common) for mark in "-_./ ") + 1
+        short = [name[cut:] for name in short]
+    short = [name if len(name) <= limit else f"{name[: limit // 2 - 1]}…{name[-limit // 2 :]}" for name in short]
+    if len(set(short)) < len(set(names)) or not all(short):
+        return [str(place + 1) for place in range(len(short))]
+    return short

@@ -11,6 +11,7 @@ from matplotlib.figure import FigureBase
 from landscape.errors import RequestError
 from landscape.figures.analysis import barrier_matrix, dataset, select_split
 from landscape.figures.contour import MISSING
+from landscape.figures.labels import shorten
 from landscape.figures.scale import Scale, steps_of
 from landscape.figures.style import COLUMN, PAGE, StyledFigure, in_style, look, new_figure, number, plain, whole
 
@@ -37,7 +38,7 @@ def matrix_figure(tree: xr.DataTree, *, split: str | None = None) -> StyledFigur
     curves = [str(curve) for curve in matrix["curve"].values]
     size = matrix.sizes["checkpoint"] - 1
     width = COLUMN if len(curves) == 1 else PAGE
-    longest = max(len(str(name)) for name in matrix["checkpoint"].values)
+    longest = max(map(len, shorten([str(name) for name in matrix["checkpoint"].values])))
     steep = longest * 4.2 / 72 > (width - 1.2) / len(curves) / size
     room = width - 0.9 - min(0.055 * longest, 1.0) - 0.15 * len(curves)
     cell = float(np.clip(room / len(curves) / size, 0.16, 0.62))
@@ -61,7 +62,7 @@ def matrix_axes(axes: Axes, matrix: xr.DataArray, scale: Scale, *, steep: bool =
         steep: Whether to write the names below at a right angle.
     """
     values = matrix.transpose("checkpoint", "other").values
-    names = [plain(str(name)) for name in matrix["checkpoint"].values]
+    names = [plain(name) for name in shorten([str(name) for name in matrix["checkpoint"].values])]
     colors = scale.mappable
     size = len(names) - 1
     font = float(np.clip(whole(axes).get_figwidth() * 40 / (3.2 * size), 3.5, 7))

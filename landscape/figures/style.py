@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -162,9 +162,8 @@ def new_figure(width: float, height: float) -> StyledFigure:
 
 def whole(axes: Axes) -> Figure:
     """The figure, not merely the part of it, that axes belong to."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return figure
+    part = axes.figure
+    return part.figure if isinstance(part, SubFigure) else part
 
 
 def check_target(path: str | Path, overwrite: bool = False) -> Path:
@@ -223,10 +222,11 @@ def number(value: float, digits: int = 2) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0 or abs(value) < 1e-8:
         return "0"
-    exponent = int(np.floor(np.log10(abs(value)) + 1e-12))
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")  # rounds first: 9.99 is 10
+    exponent = int(power)
     if -4 < exponent < 4:
         return f"{value:.{max(digits - 1 - exponent, 0)}f}".replace("-", "−")
-    return f"{value / 10.0**exponent:.1f}·10".replace("-", "−") + str(exponent).translate(SUPERSCRIPT)
+    return f"{mantissa}·10".replace("-", "−") + str(exponent).translate(SUPERSCRIPT)
 
 
 def log_axis(axes: Axes) -> None:
@@ -235,8 +235,13 @@ def log_axis(axes: Axes) -> None:
     low, high = axes.get_ylim()
     steps = (1.0, 2.0, 5.0) if high < 60 * low else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=8))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1e4 else number(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(_log_tick))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _log_tick(value: float, position: int | None = None) -> str:
+    """The number at a tick of a logarithmic axis."""
+    return f"{value:g}" if value < 1e4 else number(value).removeprefix("1.0·")
 
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -65,7 +65,7 @@ def _checkpoints(connect: xr.Dataset) -> list[dict[str, Any]]:
     for name in checkpoints(connect):
         entry: dict[str, Any] = {"name": name}
         for place in ("start", "end"):
-            pairs = np.flatnonzero(connect[place].values.astype(str) == name)
+            pairs = [k for k, label in enumerate(connect[place].values) if str(label) == name]
             if not len(pairs) or len(entry) > 1:
                 continue
             for variable in ("loss", "error"):

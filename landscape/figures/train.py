@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from landscape.figures.analysis import dataset
-from landscape.figures.labels import Label, place_labels
+from landscape.figures.labels import Label, place_labels, settle
 from landscape.figures.style import COLUMN, StyledFigure, in_style, log_axis, new_figure, split_line
 
 COLORS = {"train": "#111111", "test": "#0072b2"}
@@ -38,6 +38,7 @@ def train_figure(tree: xr.DataTree) -> StyledFigure:
     for axes in panels[:-1]:
         axes.set_xlabel("")
     figure.align_ylabels(list(panels))
+    settle(panels[0])
     for axes, variable in zip(panels, shown, strict=True):
         lines = _lines(history, variable)
         labels = [

@@ -20,10 +20,8 @@ FLOOR = {"train": 0.012, "test": 0.31}
 def surface(x, y, d, height, split, shape="bezier"):
     """A loss with a curved valley from (0, 0) to (d, 0); nats, any shape of x and y."""
     u = np.clip(x / d, -0.6, 1.6)
-    if shape == "bezier":
-        valley = 2 * height * u * (1 - u)
-    else:
-        valley = height * (1 - np.sqrt((2 * u - 1) ** 2 + 0.002))
+    parabola, roof = 2 * height * u * (1 - u), height * (1 - np.sqrt((2 * u - 1) ** 2 + 0.002))
+    valley = parabola if shape == "bezier" else roof
     across = (y - valley) / (0.32 * d)
     beyond = np.maximum(0, np.maximum(-x, x - d)) / (0.22 * d)
     bowl = across**2 * (1.3 + 0.9 * across**2) + beyond**2
@@ -229,6 +227,32 @@ def root_attrs(names=("seed0", "seed1"), complete=True, kind="connect"):
         "device": "cpu",
     }
     return {**attrs, "complete": 1} if complete else attrs
+
+
+def write_store(tree, path, complete=True):
+    """Write such a tree as the commands do."""
+    from landscape.sweeps import store
+
+    kind = tree.attrs["kind"]
+    store.create(path, json.loads(tree.attrs["recipe"]), kind=kind)
+    for node in tree.subtree:
+        if not node.has_data:
+            continue
+        ds = node.to_dataset(inherit=False)
+        parents = node.to_dataset()
+        variables = {
+            str(name): store.Variable(tuple(map(str, v.dims)), v.dtype.name, dict(v.attrs))
+            for name, v in ds.data_vars.items()
+        }
+        used = {str(dim) for v in ds.data_vars.values() for dim in v.dims}
+        coords = {dim: parents[dim].values if dim in parents.coords else parents.sizes[dim] for dim in used}
+        coords |= {str(name): (c.dims, c.values) for name, c in ds.coords.items() if name not in ds.dims}
+        store.add_node(path, node.path.strip("/"), coords, variables, dict(ds.attrs))
+        for name, v in ds.data_vars.items():
+            store.write(path, node.path.strip("/"), str(name), v.values)
+    if complete:
+        store.finish(path)
+    return path
 
 
 def train_tree(steps=200, regression=False, test=True):
