@@ -64,6 +64,49 @@ class Resume:
     signature: str
     every_seconds: float = 20.0
 
+    def claim(self, overwrite: bool) -> None:
+        """Make sure that what is kept there belongs to this run.
+
+        Args:
+            overwrite: Discard another run's state.
+
+        Raises:
+            RequestError: If the file holds another run's state that may not be discarded.
+        """
+        if not self.path.exists() or self._read()["signature"] == self.signature:
+            return
+        if not overwrite:
+            raise RequestError(
+                f"{self.path} holds an unfinished run with other settings: repeat its command to finish it, "
+                "or use --overwrite to begin anew"
+            )
+        self.path.unlink()
+
+    def _read(self) -> dict[str, Any]:
+        content: dict[str, Any] = torch.load(self.path, weights_only=True)
+        return content
+
+    def save(self, parts: Mapping[str, Stateful], done: int, history: History, seconds: float) -> None:
+        """Write the state after `done` steps aside and put it in place in one step."""
+        content = {
+            "signature": self.signature,
+            "step": done,
+            "seconds": seconds,
+            "rows": history.rows,
+            "state": {name: part.state_dict() for name, part in parts.items()},
+        }
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        torch.save(content, partial)
+        partial.replace(self.path)
+
+    def restore(self, parts: Mapping[str, Stateful]) -> tuple[int, History, float]:
+        """Restore the parts in place; returns the steps done, the history, and the seconds spent."""
+        self.claim(overwrite=False)
+        content = self._read()
+        for name, part in parts.items():
+            part.load_state_dict(content["state"][name])
+        return content["step"], History(content["rows"]), content["seconds"]
+
 
 def fit(
     step: Callable[[int], Tensor],
@@ -97,7 +140,7 @@ def fit(
     parts = {"optimizer": optimizer, **state}
     rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
     if resume is not None and resume.path.exists():
-        first, history, spent = _load(resume, parts)
+        first, history, spent = resume.restore(parts)
         clock -= spent
     last_save = time.perf_counter()
 
@@ -124,31 +167,5 @@ def fit(
                 report(done / num_steps, loss=loss)
         if resume is not None and time.perf_counter() - last_save > resume.every_seconds:
             last_save = time.perf_counter()
-            _save(resume, parts, done, history, last_save - clock)
+            resume.save(parts, done, history, last_save - clock)
     return history
-
-
-def _save(resume: Resume, parts: Mapping[str, Stateful], done: int, history: History, spent: float) -> None:
-    """Write the state aside and put it in place in one step."""
-    content = {
-        "signature": resume.signature,
-        "step": done,
-        "seconds": spent,
-        "rows": history.rows,
-        "state": {name: part.state_dict() for name, part in parts.items()},
-    }
-    partial = resume.path.with_name(f"{resume.path.name}.{os.getpid()}.partial")
-    torch.save(content, partial)
-    partial.replace(resume.path)
-
-
-def _load(resume: Resume, parts: Mapping[str, Stateful]) -> tuple[int, History, float]:
-    content = torch.load(resume.path, weights_only=True)
-    if content["signature"] != resume.signature:
-        raise RequestError(
-            f"{resume.path} holds an unfinished run with other settings: repeat its command to finish it, "
-            "or use --overwrite to begin anew"
-        )
-    for name, part in parts.items():
-        part.load_state_dict(content["state"][name])
-    return content["step"], History(content["rows"]), content["seconds"]

@@ -115,7 +115,7 @@ def train(
             epoch); 0 for the end only.
         on_epoch: Called after each epoch with its number and the network, for checkpoints.
         resume: Where to keep the run's state, so that a killed run goes on to the same bits.
-        report: Told the progress, `report(fraction, loss=...)`.
+        report: Told the progress, `report(fraction, samples=..., loss=...)`, with the last recorded errors.
 
     Raises:
         RequestError: If the recipe doesn't fit the data or the machine.
@@ -152,12 +152,19 @@ def train(
             on_epoch((index + 1) // per_epoch, model)
         return value.detach()
 
+    latest: dict[str, float] = {}
+
+    def tell(done: float, **values: float) -> None:
+        if report is not None:
+            report(done, samples=round(done * num_steps / per_epoch * len(samples)), **values, **latest)
+
     def record(done: int) -> Row:
         row: Row = {"learning_rate": optimizer.param_groups[0]["lr"]}
         objective = Objective(model, data.train, loss, device=device, dtype=dtype)
         for split, part in data.splits.items():
             values = objective.on(part).evaluate(objective.theta)
             row |= {f"{name}.{split}": value for name, value in values.items() if not name.endswith("_stderr")}
+        latest.update({name.replace(".", " "): row[name] for name in ("error.train", "error.test") if name in row})
         return row
 
     model.train()
@@ -171,6 +178,6 @@ def train(
             recorder=record,
             record_every=evaluate_every * per_epoch,
             resume=resume,
-            report=report,
+            report=tell,
         )
     return Trained(model.eval(), history, {split: len(part) for split, part in data.splits.items()})

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from landscape.errors import RequestError
 from landscape.objective.batchnorm import check_policy, recompute_statistics
-from landscape.objective.losses import Loss, mean, per_sample, resolve_loss
+from landscape.objective.losses import Loss, cross_entropy, mean, per_sample, resolve_loss
 from landscape.objective.module import PrivateModule, preserved_rng
 from landscape.objective.parameters import Layout
 from landscape.objective.samples import Batch, Samples, batch_length
@@ -215,6 +215,19 @@ class Objective:
             value = value + 0.5 * self.weight_decay * theta.square().sum()
             gradient.add_(theta, alpha=self.weight_decay)
         return value, gradient
+
+    def check(self) -> None:
+        """Evaluate and differentiate two samples, so that a wrong request shows before the work begins.
+
+        Raises:
+            RequestError: If the model can't take the data, the loss isn't per sample, or a label is no class.
+        """
+        inputs, targets = self.samples.first(2)
+        if self.loss_function is cross_entropy:
+            with torch.no_grad(), self._evaluation_mode():
+                classes = self.module(inputs).shape[-1]
+            self.samples.check_labels(classes)
+        self.minibatch_gradient(self.theta, (inputs, targets), seed=0)
 
     def _penalty(self, theta: Tensor) -> float:
         return 0.5 * self.weight_decay * float(theta.double().square().sum()) if self.weight_decay else 0.0

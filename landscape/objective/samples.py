@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
 from landscape.errors import RequestError
+from landscape.objective.losses import IGNORED_TOKEN
 
 Batch = tuple[Any, Any]
 
@@ -113,3 +114,23 @@ class Samples:
 
     def _cut(self, index: slice | Tensor) -> Batch:
         return map_tensors(lambda tensor: tensor[index], self.inputs), self.targets[index]
+
+    def first(self, size: int) -> Batch:
+        """The first samples, at most `size` of them."""
+        for inputs, targets in self.batches(size):
+            return map_tensors(lambda tensor: tensor[:size], inputs), map_tensors(lambda tensor: tensor[:size], targets)
+        raise RequestError("the data loader yields no batch")
+
+    def check_labels(self, num_classes: int) -> None:
+        """Hold all labels to the classes that the model has outputs for.
+
+        Raises:
+            RequestError: If a label lies outside; -100 (no target) is allowed.
+        """
+        for _, targets in self.batches(len(self)):
+            wrong = (targets >= num_classes) | ((targets < 0) & (targets != IGNORED_TOKEN))
+            if bool(wrong.any()):
+                label = int(targets[wrong][0])
+                raise RequestError(
+                    f"label {label} lies outside the model's {num_classes} classes (0 to {num_classes - 1})"
+                )

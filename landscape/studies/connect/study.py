@@ -173,10 +173,7 @@ class Study:
 
     def check(self) -> None:
         """Evaluate and differentiate one batch, so that a wrong request ends before anything is written."""
-        objective = self.network.training_objective()
-        samples = objective.samples
-        index = torch.arange(min(2, len(samples)), device=objective.device)
-        objective.minibatch_gradient(objective.theta, samples.select(index), seed=0)
+        self.network.training_objective().check()
 
     def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
         """Compute what the store lacks, and complete it."""

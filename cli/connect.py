@@ -1,0 +1,148 @@
+"""`landscape connect`: curves of low loss between checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+@click.command()
+@click.argument("checkpoints", nargs=-1, required=True, metavar="START END [MORE…]")
+@options.problem
+@click.option(
+    "--curve",
+    "curves",
+    multiple=True,
+    metavar="NAME",
+    help="bezier or polyline, repeatable (bezier, if none is given).",
+)
+@click.option("--bends", default=1, show_default=True, metavar="N", help="Inner control points of a curve.")
+@click.option(
+    "--epochs", type=int, metavar="N", help="Passes over the training data in a fit (50, unless --steps is given)."
+)
+@click.option("--steps", type=int, metavar="N", help="Gradient evaluations of a fit, instead of epochs.")
+@click.option("--batch-size", default=128, show_default=True, metavar="N", help="Samples in a minibatch of the fit.")
+@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="Optimizer of the fit.")
+@options.settings("--set", "hyperparameters", "A hyperparameter of the fit's optimizer (lr=0.01 for adam).")
+@click.option("--schedule", default="cosine", show_default=True, metavar="NAME", help="Learning rates of the fit.")
+@click.option(
+    "--nodes",
+    default="stratified",
+    show_default=True,
+    metavar="NAME",
+    help="How t is drawn: stratified, uniform or golden.",
+)
+@click.option(
+    "--points", default=61, show_default=True, metavar="N", help="Values of t at which the loss is evaluated."
+)
+@click.option(
+    "--plane",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Points a side of the plane through each curve; 0 for none.",
+)
+@click.option("--split", "splits", metavar="NAMES", help="Splits to evaluate on, such as train,test; all by default.")
+@click.option("--samples", type=int, metavar="N", help="Evaluate on a fixed random subset of N samples of each split.")
+@click.option(
+    "--batchnorm",
+    default="recompute",
+    show_default=True,
+    metavar="NAME",
+    help="BatchNorm statistics: recompute, checkpoint or batch.",
+)
+@click.option("--weight-decay", default=0.0, show_default=True, metavar="X", help="Factor of the L2 term in the loss.")
+@options.seed
+@options.device
+@options.engine
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write.")
+@options.overwrite
+@options.quiet
+@options.as_json
+@options.config
+def connect(
+    checkpoints: tuple[str, ...],
+    data: str | None,
+    data_settings: dict[str, Any],
+    model: str | None,
+    model_settings: dict[str, Any],
+    loss: str | None,
+    data_dir: Path | None,
+    curves: tuple[str, ...],
+    bends: int,
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int,
+    optimizer: str,
+    hyperparameters: dict[str, Any],
+    schedule: str,
+    nodes: str,
+    points: int,
+    plane: int,
+    splits: str | None,
+    samples: int | None,
+    batchnorm: str,
+    weight_decay: float,
+    seed: int,
+    device: str,
+    threads: int,
+    engine: str | None,
+    workers: int | None,
+    out: Path,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Fit a low-loss curve from START to END and store the loss along it.
+
+    The straight line is always evaluated as well. With more than two checkpoints all pairs are connected. A run that
+    was killed goes on when the same command is given again, to the same store.
+    """
+    from landscape import figures
+    from landscape.studies.connect import ConnectRecipe, CurveRecipe
+    from landscape.studies.connect import connect as compute
+
+    place = options.choose_device(device, threads)
+    fit = CurveRecipe(
+        bends=bends,
+        epochs=50 if epochs is None and steps is None else epochs,
+        steps=steps,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        hyperparameters=hyperparameters or ({"lr": 0.01} if optimizer == "adam" else {}),
+        schedule=schedule,
+        nodes=nodes,
+        seed=seed,
+    )
+    recipe = ConnectRecipe(
+        curves=curves or ("bezier",),
+        fit=fit,
+        points=points,
+        plane=plane,
+        splits=tuple(splits.split(",")) if splits else None,
+        samples=samples,
+        batchnorm=batchnorm,
+        weight_decay=weight_decay,
+    )
+    tree = compute(
+        checkpoints,
+        out,
+        recipe,
+        model=model,
+        model_settings=model_settings,
+        data=data,
+        data_settings=data_settings,
+        loss=loss,
+        data_dir=data_dir,
+        device=place,
+        engine=engine or ("processes" if place == "cpu" else "serial"),
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    summary = figures.summary(tree)
+    options.echo(summary, [figures.report(summary, str(out))], as_json)

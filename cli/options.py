@@ -1,0 +1,171 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from landscape.errors import RequestError, unknown
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Settings(click.ParamType):
+    """`key=value`, given as often as there are settings."""
+
+    name = "KEY=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Split at the first equals sign."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        key, equals, text = str(value).partition("=")
+        if not key or not equals:
+            raise RequestError(f"'{value}' is no setting: expected KEY=VALUE, such as lr=0.1")
+        return key.strip(), text.strip()
+
+
+def settings(name: str, parameter: str, what: str) -> Callable[[Command], Command]:
+    """A repeatable option for settings, handed on as a dictionary."""
+
+    def collect(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        return dict(pairs)
+
+    return click.option(
+        name, parameter, type=Settings(), multiple=True, callback=collect, metavar="KEY=VALUE", help=what
+    )
+
+
+def combined(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in this order in the help."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    """Take a YAML file's entries as the options' defaults."""
+    changes: dict[str, Any] = dict(ctx.meta.get("config_set", {}))
+    if path is None and not changes:
+        return
+    from landscape.sweeps.recipe import from_yaml
+
+    entries: dict[str, Any] = {}
+    if path is not None:
+        try:
+            entries = from_yaml(path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"can't read --config {path}: {error}") from error
+    known = {
+        option.opts[0].lstrip("-"): option
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option.opts[0] not in ("--config", "--config-set")
+    }
+    defaults: dict[str, Any] = {}
+    for key, value in {**entries, **changes}.items():
+        name = key.replace("_", "-")
+        if name not in known:
+            raise unknown("option in the configuration", key, known)
+        option = known[name]
+        if isinstance(value, dict):
+            value = [f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in value.items()]
+        elif option.multiple and not isinstance(value, list):
+            value = [value]
+        elif isinstance(value, list) and not option.multiple:
+            value = ",".join(map(str, value))
+        defaults[str(option.name)] = value
+    ctx.default_map = defaults
+
+
+def _keep_changes(ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, Any], ...]) -> None:
+    """Keep single entries for the configuration that is read next."""
+    ctx.meta["config_set"] = dict(pairs)
+
+
+config = combined(
+    click.option(
+        "--config-set",
+        type=Settings(),
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_keep_changes,
+        help="Change one entry of --config.",
+    ),
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="YAML file with options by name; what the command line says goes before.",
+    ),
+)
+
+problem = combined(
+    click.option(
+        "--data", metavar="NAME", help="Data set: a name of `landscape data`, FILE.npz, or package.module:factory."
+    ),
+    settings("--data-set", "data_settings", "A setting of the data set."),
+    click.option(
+        "--model",
+        metavar="NAME",
+        help="Network: a built-in name, package.module:factory, timm:NAME or torchvision:NAME.",
+    ),
+    settings("--model-set", "model_settings", "A setting of the network, such as hidden=64,64."),
+    click.option(
+        "--loss", metavar="NAME", help="cross-entropy, mse or package.module:function; by the data if not given."
+    ),
+    click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look in for data files."),
+)
+
+device = combined(
+    click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N."),
+    click.option("--threads", default=1, show_default=True, metavar="N", help="CPU threads of torch in this process."),
+)
+
+engine = combined(
+    click.option("--engine", metavar="NAME", help="serial or processes; by default processes on the CPU."),
+    click.option("--workers", type=int, metavar="N", help="Worker processes; one per core by default."),
+)
+
+seed = click.option("--seed", default=0, show_default=True, metavar="N", help="Decides everything random.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise.")
+quiet = click.option("--quiet", is_flag=True, help="No progress on stderr.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def choose_device(name: str, threads: int) -> str:
+    """The device to compute on, once torch is told how many threads to use.
+
+    Raises:
+        RequestError: If it is unknown or absent.
+    """
+    import torch
+
+    if threads < 1:
+        raise RequestError(f"--threads must be at least 1, got {threads}")
+    torch.set_num_threads(threads)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise unknown("device", name, ("auto", "cpu", "cuda", "cuda:N"))
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise RequestError(f"--device {name}: this machine or this torch has no CUDA; use --device cpu")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise RequestError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+    return name
+
+
+def echo(result: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """Print a result for a machine or for a person."""
+    click.echo(json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else "\n".join(lines))

@@ -1,0 +1,119 @@
+"""`landscape train`: a network from its names to a checkpoint and its history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+from .progress import TrainingBar
+
+
+@click.command()
+@options.problem
+@click.option("--optimizer", default="sgd", show_default=True, metavar="NAME", help="sgd, adam or adamw.")
+@options.settings("--set", "hyperparameters", "A hyperparameter of the optimizer, such as lr=0.1.")
+@click.option("--epochs", type=int, metavar="N", help="Passes over the training data (30, unless --steps is given).")
+@click.option("--steps", type=int, metavar="N", help="Updates, instead of epochs.")
+@click.option("--batch-size", default=128, show_default=True, metavar="N", help="Samples in a batch.")
+@click.option(
+    "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
+)
+@click.option("--augment", default="none", show_default=True, metavar="NAME", help="none, crop, flip or crop-flip.")
+@click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
+@click.option(
+    "--precision", default="float32", show_default=True, metavar="NAME", help="float32, float64, bf16 or fp16."
+)
+@options.seed
+@click.option("--checkpoint-every", default=0, metavar="K", help="Keep a checkpoint every K epochs as well.")
+@click.option("--eval-every", default=1, show_default=True, metavar="K", help="Epochs between records of the history.")
+@options.device
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.safetensors", help="The checkpoint."
+)
+@options.overwrite
+@options.quiet
+@options.as_json
+@options.config
+def train(
+    data: str | None,
+    data_settings: dict[str, Any],
+    model: str | None,
+    model_settings: dict[str, Any],
+    loss: str | None,
+    data_dir: Path | None,
+    optimizer: str,
+    hyperparameters: dict[str, Any],
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int,
+    schedule: str,
+    augment: str,
+    label_noise: float,
+    precision: str,
+    seed: int,
+    checkpoint_every: int,
+    eval_every: int,
+    device: str,
+    threads: int,
+    out: Path,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train a network and store its checkpoint and, beside it as .zarr, its history.
+
+    The checkpoint says by itself which network, data and loss it belongs to. A run that was killed goes on from where
+    it was when the same command is given again, to the same weights.
+    """
+    from landscape.networks.problem import Problem
+    from landscape.networks.training import TrainingRecipe
+    from landscape.studies.train import train_to_files
+    from landscape.sweeps import store
+
+    place = options.choose_device(device, threads)
+    problem = Problem(
+        model=model or "mlp",
+        data=data or "digits",
+        loss=loss,
+        model_settings=model_settings,
+        data_settings=data_settings,
+        label_noise=label_noise,
+        label_noise_seed=seed,
+    )
+    recipe = TrainingRecipe(
+        optimizer=optimizer,
+        hyperparameters=hyperparameters,
+        epochs=30 if epochs is None and steps is None else epochs,
+        steps=steps,
+        batch_size=batch_size,
+        schedule=schedule,
+        augmentation=augment,
+        precision=precision,
+        seed=seed,
+    )
+    with TrainingBar(out.stem, show=not quiet) as bar:
+        files = train_to_files(
+            problem,
+            recipe,
+            out,
+            data_dir=data_dir,
+            device=place,
+            checkpoint_every=checkpoint_every,
+            evaluate_every=eval_every,
+            overwrite=overwrite,
+            report=bar.report,
+        )
+    last = store.open(files.history)["train"].isel(step=-1)
+    result: dict[str, Any] = {"checkpoint": str(files.checkpoint), "history": str(files.history), "fresh": files.fresh}
+    for name in ("loss", "error"):
+        if name in last:
+            result[name] = {str(split): float(last[name].sel(split=split)) for split in last["split"].values}
+    state = "trained" if files.fresh else "was trained already"
+    lines = [f"{files.checkpoint} {state}; history in {files.history}"]
+    for name in ("loss", "error"):
+        if name in result:
+            lines.append(f"  {name:5}  " + "  ".join(f"{split} {value:.4g}" for split, value in result[name].items()))
+    options.echo(result, lines, as_json)
