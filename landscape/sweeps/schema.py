@@ -60,8 +60,8 @@ def coordinate(name: str, value: Any) -> tuple[tuple[str, ...], Array | int]:
     Raises:
         ValueError: If the labels don't have one axis for each dimension.
     """
-    if isinstance(value, int):
-        return (name,), value
+    if isinstance(value, int | np.integer):
+        return (name,), int(value)
     dims: tuple[str, ...] = (name,)
     if isinstance(value, tuple) and len(value) == 2 and np.ndim(value[1]) > 0:
         dims = (value[0],) if isinstance(value[0], str) else tuple(value[0])

@@ -69,7 +69,7 @@ def run(
         with Progress(points, points - sum(job.points for job in jobs), describe, progress) as bar:
             send, receive = engines.make_channel(engine, bar.report)
             with _pool(engine, workers, sweeps, scratch, send) as executor:
-                for job, outcome in _outcomes(executor, jobs, 1 if workers == 1 else 2 * workers, receive):
+                for job, outcome in _outcomes(executor, jobs, 1 if engine == "serial" else 2 * workers, receive):
                     failure = _store(path, sweeps[job.sweep], nodes[job.sweep], job, outcome)
                     if failure:
                         failures.append(failure)
