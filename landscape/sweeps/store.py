@@ -30,6 +30,7 @@ __all__ = [
     "Status",
     "Variable",
     "add_node",
+    "annotate",
     "attributes",
     "claim",
     "create",
@@ -168,6 +169,11 @@ def finish(path: str | Path) -> None:
     """Mark a store as complete and remove whatever was unfinished."""
     consolidate(Path(path)).update_attributes({"complete": 1})
     shutil.rmtree(scratch_folder(Path(path)), ignore_errors=True)
+
+
+def annotate(path: str | Path, attrs: Mapping[str, Any]) -> None:
+    """Add attributes to a store; they don't count in its recipe's hash."""
+    consolidate(Path(path)).update_attributes(plain(attrs, "attrs"))
 
 
 def open(path: str | Path) -> xarray.DataTree:
