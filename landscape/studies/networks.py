@@ -187,10 +187,10 @@ def gather(
 
 
 def _distinct(sources: Sequence[Source]) -> tuple[str, ...]:
-    """A short name for each source: the file's, with a number where two have the same."""
+    """A short name for each source: the file name without its suffix, numbered where two have the same."""
     names: list[str] = []
     for number, source in enumerate(sources):
-        name = f"model {number}" if isinstance(source, nn.Module) else Path(source).name
+        name = f"model {number}" if isinstance(source, nn.Module) else Path(source).stem
         names.append(name if name not in names else f"{name} ({number})")
     return tuple(names)
 

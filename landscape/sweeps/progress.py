@@ -24,6 +24,7 @@ class Progress:
         calm = 0.1 if sys.stderr.isatty() else 30.0  # a log file wants no line for each tenth of a second
         self._done = done
         self._running: dict[tuple[int, int], float] = {}
+        self._ended: set[tuple[int, int]] = set()
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -46,6 +47,8 @@ class Progress:
     def report(self, message: Report) -> None:
         """Show how far a running task is: `(job, fraction done, postfix)`."""
         job, fraction, postfix = message
+        if job.key in self._ended:  # its last report was overtaken by its result
+            return
         self._running[job.key] = fraction * job.points
         self._bar.set_postfix(postfix, refresh=False)
         self._show()
@@ -53,6 +56,7 @@ class Progress:
     def advance(self, job: Job) -> None:
         """Show that a task has ended."""
         self._running.pop(job.key, None)
+        self._ended.add(job.key)
         self._done += job.points
         self._show()
 

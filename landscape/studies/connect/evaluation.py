@@ -14,7 +14,8 @@ from landscape.studies.networks import Network
 from landscape.sweeps.schema import Status, Sweep, Variable
 
 Evaluate = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
-POINTS_PER_TASK = 4
+POINTS_PER_TASK = 8
+ROWS_PER_TASK = 3
 
 
 def quantities(objective: Objective) -> dict[str, dict[str, str]]:
@@ -79,7 +80,7 @@ def plane_sweep(
         variables=variables(objective, (*leading, "split", "beta", "alpha")),
         function=f"{__name__}:plane_evaluator",
         arguments={"network": network, "planes": list(planes), "splits": list(coords["split"])},
-        block={"alpha": len(coords["alpha"])},
+        block={"beta": ROWS_PER_TASK, "alpha": len(coords["alpha"])},
         attrs={"units": "distance in weight space"},
     )
 
@@ -99,7 +100,7 @@ def curve_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
 
 
 def plane_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
-    """Evaluate one row of a plane: the factory of `plane_sweep`."""
+    """Evaluate rows of a plane: the factory of `plane_sweep`."""
     objectives = arguments["network"].objectives(arguments["splits"])
     names = quantities(next(iter(objectives.values())))
     planes = arguments["planes"]
@@ -107,11 +108,11 @@ def plane_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
         plane = planes[coordinates["pair"][0] if "pair" in coordinates else 0]
         leading = (1,) if "pair" in coordinates else ()
-        alpha = torch.from_numpy(coordinates["alpha"])
-        shape = (*leading, len(objectives), 1, len(alpha))
+        beta, alpha = (torch.from_numpy(coordinates[axis]) for axis in ("beta", "alpha"))
+        shape = (*leading, len(objectives), len(beta), len(alpha))
         if plane is None:
             return {**dict.fromkeys(names, np.full(shape, np.nan)), "status": Status.STOPPED}
-        points = torch.stack([alpha, torch.full_like(alpha, float(coordinates["beta"][0]))], dim=-1)
+        points = torch.cartesian_prod(beta, alpha).flip(-1)
         values = evaluate_points(objectives, plane, points, task)
         return {key: value.reshape(shape) for key, value in values.items()}
 
