@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from landscape.experiments.mechanism import Options
 from matplotlib.figure import Figure
+
+import landscape
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -66,6 +69,17 @@ def test_plot_draws_the_slope(extensions):
     extensions["roughness_axes"](axes, pair)
     (line,) = axes.lines
     np.testing.assert_allclose(line.get_ydata()[1:-1], 2 * arc_length[1:-1])
+
+
+def test_experiment_is_computed_once_and_drawn(extensions, tmp_path):
+    experiment, recipe = extensions["EXPERIMENT"], extensions["PRESETS"]["smoke"]
+    experiment.compute(recipe, tmp_path / "history.zarr", Options(progress=False))
+    found = experiment.find(recipe, [tmp_path])
+    assert found == tmp_path / "history.zarr"
+    assert experiment.find(extensions["PRESETS"]["cpu"], [tmp_path]) is None
+    tree = landscape.open(found)
+    assert isinstance(experiment.figure(tree), Figure)
+    assert re.fullmatch(r"The test error ends at \d+\.\d%\.", experiment.caption(tree))
 
 
 def test_pages_name_existing_files():
