@@ -32,13 +32,15 @@ class Slice(ABC):
     def basis(self, coordinates: Tensor) -> Tensor:
         """The coefficients :math:`c_j`, shape `(*, n + 1)`, in the coordinates' dtype."""
 
-    def __call__(self, coordinates: Tensor) -> Tensor:
-        """Map coordinates to parameters, shape `(*, D)`, in the points' dtype.
+    def __call__(self, coordinates: Tensor | float) -> Tensor:
+        """Map coordinates (a number is as good as a tensor) to parameters, shape `(*, D)`, in the points' dtype.
 
         A point that has coefficient 1 while all others have 0 is returned bit for bit.
         """
-        coefficients = self.basis(coordinates)
-        return combine(coefficients, self.points)
+        coordinates = torch.as_tensor(coordinates)
+        if not coordinates.is_floating_point():
+            coordinates = coordinates.double()
+        return combine(self.basis(coordinates), self.points)
 
 
 def combine(coefficients: Tensor, points: Tensor) -> Tensor:
