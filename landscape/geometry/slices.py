@@ -37,9 +37,8 @@ class Slice(ABC):
 
         A point that has coefficient 1 while all others have 0 is returned bit for bit.
         """
-        coordinates = torch.as_tensor(coordinates)
-        if not coordinates.is_floating_point():
-            coordinates = coordinates.double()
+        if not isinstance(coordinates, Tensor):
+            coordinates = torch.tensor(coordinates, dtype=torch.float64)
         return combine(self.basis(coordinates), self.points)
 
 
