@@ -17,6 +17,12 @@ class WorkError(RuntimeError):
     """The request was right but the work failed; the command line prints it and exits with status 1."""
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what an error says; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> RequestError:
     """The answer to an unknown name: the nearest valid choice first, then all of them.
 

@@ -143,7 +143,7 @@ def train(
         torch.manual_seed(mix(recipe.seed, 3, index))  # dropout; inside preserved_rng
         with autocast:
             outputs = apply_module(model, inputs)
-            value = mean(*per_sample(loss_function(outputs, targets), batch_length(targets), "loss"))
+            value = mean(*per_sample(loss_function, outputs, targets, batch_length(targets), "loss"))
         optimizer.zero_grad()
         scaler.scale(value).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)

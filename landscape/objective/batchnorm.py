@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from landscape.errors import unknown
 from landscape.objective.samples import batch_length
@@ -38,9 +38,12 @@ def tracking_layers(module: nn.Module) -> list[_NormBase]:
 
 
 def freeze_statistics(layers: Iterable[_NormBase]) -> None:
-    """Let layers use batch statistics in training mode without ever writing their buffers."""
+    """Let BatchNorm use batch statistics in training mode without ever writing its buffers.
+
+    InstanceNorm has no such switch (it would forget its statistics in evaluation mode as well).
+    """
     for layer in layers:
-        layer.track_running_stats = False
+        layer.track_running_stats = not isinstance(layer, _BatchNorm)
 
 
 @torch.no_grad()
@@ -57,18 +60,20 @@ def recompute_statistics(layers: Iterable[_NormBase], forward: Callable[[Any], A
     """
     layers = list(layers)
     momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.track_running_stats = True
-        layer.reset_running_stats()
-        layer.train()
     seen = 0
-    for batch in inputs:
-        size = batch_length(batch)
-        seen += size
+    try:
         for layer in layers:
-            layer.momentum = size / seen
-        forward(batch)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-        layer.eval()
-    freeze_statistics(layers)
+            layer.track_running_stats = True
+            layer.reset_running_stats()
+            layer.train()
+        for batch in inputs:
+            size = batch_length(batch)
+            seen += size
+            for layer in layers:
+                layer.momentum = size / seen
+            forward(batch)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.eval()
+        freeze_statistics(layers)

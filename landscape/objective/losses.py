@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from landscape.errors import RequestError, unknown
+from landscape.errors import RequestError, reason, unknown
 
 PerSample = Tensor | tuple[Tensor, Tensor]
 Loss = Callable[[Any, Any], PerSample]
 
 IGNORED_TOKEN = -100
+MISFIT = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError)
+"""What models and losses raise when they are given data of another shape or type."""
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> PerSample:
@@ -43,7 +45,8 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         outputs: Shape `(B, *)`.
-        targets: The same number of elements; `(B,)` stands for `(B, 1)`.
+        targets: The same shape but for axes of length 1, so that `(B,)` stands for `(B, 1)`; or one of the two is
+            flattened to `(B, components)`.
 
     Returns:
         Shape `(B,)`.
@@ -51,12 +54,14 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         RequestError: If the shapes can't be matched without broadcasting.
     """
-    if outputs.numel() != targets.numel():
+    shapes = [[size for size in tensor.shape if size != 1] for tensor in (outputs, targets)]
+    flattened = min(outputs.ndim, targets.ndim) <= 2 and outputs.shape[:1] == targets.shape[:1]
+    if shapes[0] != shapes[1] and not (flattened and outputs.numel() == targets.numel()):
         raise RequestError(
             f"mse compares equal shapes: outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)}; "
             "reshape one of them"
         )
-    return (outputs - targets.view_as(outputs)).square().flatten(1).mean(1)
+    return (outputs - targets.reshape(outputs.shape)).square().reshape(len(outputs), -1).mean(1)
 
 
 def error(outputs: Tensor, targets: Tensor) -> PerSample:
@@ -89,11 +94,13 @@ def resolve_loss(loss: str | Loss, metrics: Mapping[str, Loss] | None = None) ->
     return loss, dict(metrics or {})
 
 
-def per_sample(value: Any, batch: int, name: str) -> tuple[Tensor, Tensor | None]:
-    """Hold a loss or metric to the contract.
+def per_sample(function: Loss, outputs: Any, targets: Any, batch: int, name: str) -> tuple[Tensor, Tensor | None]:
+    """Call a loss or metric and hold it to the contract.
 
     Args:
-        value: What it returned.
+        function: The loss or metric.
+        outputs: What the model returned.
+        targets: The targets.
         batch: The number of samples B that went in.
         name: Its name, for the message.
 
@@ -101,8 +108,17 @@ def per_sample(value: Any, batch: int, name: str) -> tuple[Tensor, Tensor | None
         Values or sums `(B,)`, and the counts `(B,)` or None where every sample counts once.
 
     Raises:
-        RequestError: If it is not one value per sample.
+        RequestError: If it can't take outputs and targets, or doesn't return one value per sample.
     """
+    try:
+        value: Any = function(outputs, targets)
+    except (RequestError, torch.OutOfMemoryError):
+        raise
+    except MISFIT as failure:
+        kinds = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in (outputs, targets)]
+        raise RequestError(
+            f"the {name} can't take the model's outputs {kinds[0]} with targets {kinds[1]}: {reason(failure)}"
+        ) from failure
     values, counts = value if isinstance(value, tuple) else (value, None)
     if all(isinstance(part, Tensor) and part.shape == (batch,) for part in (values, counts) if part is not None):
         return values, counts

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from landscape.errors import RequestError
+from landscape.errors import RequestError, reason
 from landscape.objective.batchnorm import freeze_statistics, tracking_layers
-from landscape.objective.losses import logits
+from landscape.objective.losses import MISFIT, logits
 from landscape.objective.parameters import Layout
 from landscape.objective.samples import leaves
 
@@ -37,12 +38,19 @@ def apply_module(module: nn.Module, inputs: Any) -> Any:
         if isinstance(inputs, Mapping):
             return logits(module(**inputs))
         return logits(module(*inputs) if isinstance(inputs, tuple) else module(inputs))
-    except torch.cuda.OutOfMemoryError:
+    except (RequestError, torch.OutOfMemoryError):
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as failure:
+    except MISFIT as failure:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in leaves(inputs))
-        reason = str(failure).strip().splitlines()[0]
-        raise RequestError(f"the model can't take the data (inputs of shape {shapes}): {reason}") from failure
+        raise RequestError(f"the model can't take the data (inputs of shape {shapes}): {reason(failure)}") from failure
+
+
+def seed_rng(device: torch.device, seed: int) -> None:
+    """Seed torch's global generators of the CPU and one device; those of other devices are left alone."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @contextmanager
@@ -50,7 +58,7 @@ def preserved_rng(device: torch.device, seed: int | None = None) -> Iterator[Non
     """Leave torch's global random state as it was, on CPU and the device; inside it may be seeded."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if seed is not None:
-            torch.manual_seed(seed)
+            seed_rng(device, seed)
         yield
 
 
@@ -76,23 +84,33 @@ class PrivateModule:
         freeze_statistics(self.norm_layers)
         self.theta = self.layout.flatten(self.tensors)
         self.refresh_statistics: Callable[[], None] | None = None
-        self._placed: tuple[Tensor, int] | None = None
+        self._settled = False  # whether the statistics are those of the parameters
+        self._recurrent = [part for part in self.module.modules() if isinstance(part, nn.RNNBase)]
+        self._buffers = [
+            (part, name, buffer.clone())
+            for part in self.module.modules()
+            if not isinstance(part, _BatchNorm)
+            for name, buffer in part.named_buffers(recurse=False)
+        ]
 
     @torch.no_grad()
     def write(self, theta: Tensor) -> None:
         """Set the parameters to theta, shape `(D,)`, in place; running statistics stay as they are."""
-        self._placed = None
+        self._settled = False
         theta = theta.detach().to(self.theta.device, self.theta.dtype)
         torch._foreach_copy_(self.tensors, list(self.layout.split(theta)))
 
     def place(self, theta: Tensor) -> None:
-        """Stand at theta: write it and bring the statistics up to date, unless this very tensor is placed already."""
-        if self._placed is not None and self._placed[0] is theta and self._placed[1] == theta._version:
+        """Stand at theta: write it and bring the statistics up to date, unless they are those of the same values."""
+        if self.refresh_statistics is None:
+            self.write(theta)
+            return
+        here = self.layout.flatten(self.tensors)
+        if self._settled and torch.equal(here, theta.detach().to(here)):
             return
         self.write(theta)
-        if self.refresh_statistics is not None:
-            self.refresh_statistics()
-        self._placed = (theta, theta._version)
+        self.refresh_statistics()
+        self._settled = True
 
     def __call__(self, inputs: Any) -> Any:
         """Run the copy in its current mode."""
@@ -105,7 +123,12 @@ class PrivateModule:
 
     @contextmanager
     def training_mode(self, *, norm_layers_only: bool = False) -> Iterator[None]:
-        """Put the copy (or only its normalisation layers) into training mode; running statistics stay as they are."""
+        """Put the copy (or only its normalisation layers) into training mode.
+
+        All buffers stay as they are: BatchNorm doesn't write them, and what other layers wrote (InstanceNorm, the power
+        iteration of spectral_norm) is taken back.
+        """
+        before = [(part._buffers[name], getattr(part._buffers[name], "_version", 0)) for part, name, _ in self._buffers]
         if norm_layers_only:
             for layer in self.norm_layers:
                 layer.train()
@@ -115,3 +138,24 @@ class PrivateModule:
             yield
         finally:
             self.module.eval()
+            for (part, name, value), (buffer, version) in zip(self._buffers, before, strict=True):
+                if part._buffers[name] is not buffer or (buffer is not None and buffer._version != version):
+                    part._buffers[name] = value.clone()
+
+    @contextmanager
+    def differentiable(self) -> Iterator[None]:
+        """Evaluation mode in which recurrent layers can be differentiated.
+
+        cuDNN does that in training mode only, which for these layers means nothing but dropout: it is off meanwhile.
+        """
+        rates = [layer.dropout for layer in self._recurrent]
+        for layer in self._recurrent:
+            layer.dropout = 0.0
+            layer.train()
+        try:
+            with torch.enable_grad():
+                yield
+        finally:
+            for layer, rate in zip(self._recurrent, rates, strict=True):
+                layer.dropout = rate
+                layer.eval()

@@ -72,6 +72,8 @@ class Objective:
     ) -> None:
         if batch_size < 1:
             raise RequestError(f"batch_size must be at least 1, got {batch_size}")
+        if not (math.isfinite(weight_decay) and weight_decay >= 0):
+            raise RequestError(f"weight_decay must be a number of at least 0, got {weight_decay}")
         example = next(model.parameters(), None)
         if example is None:
             raise RequestError("the model has no parameters: a loss landscape needs at least one")
@@ -90,7 +92,7 @@ class Objective:
 
     def _recompute_statistics(self, source: Samples) -> None:
         batches = (inputs for inputs, _ in source.batches(NORM_BATCH_SIZE))
-        with preserved_rng(self.device):
+        with preserved_rng(self.device, seed=0):
             recompute_statistics(self.module.norm_layers, self.module, batches)
 
     def on(self, data: Any, population: int | None = None) -> Objective:
@@ -153,7 +155,8 @@ class Objective:
 
         Returns:
             `loss` (with the L2 term), each metric, and `<name>_stderr`, the standard error of its mean as an estimate
-            of the `population`'s: :math:`s / \sqrt n \cdot \sqrt{1 - n/N}`, 0 where all samples were used.
+            of the `population`'s: :math:`s / \sqrt n \cdot \sqrt{1 - n/N}`, 0 where all samples were used, NaN for a
+            single one of several.
         """
         result: dict[str, float] = {}
         for name, (values, counts) in self._per_sample(theta).items():
@@ -170,6 +173,8 @@ class Objective:
         Returns:
             As `evaluate`, each entry an array of shape `(P,)`.
         """
+        if thetas.ndim != 2 or len(thetas) == 0:
+            raise RequestError(f"expected points of shape (P, {self.num_parameters}), got {tuple(thetas.shape)}")
         rows = [self.evaluate(theta) for theta in thetas]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
@@ -185,7 +190,7 @@ class Objective:
         self.module.place(theta)
         gradient = torch.zeros_like(self.module.theta)
         total, count = 0.0, 0.0
-        with self._evaluation_mode():
+        with self._evaluation_mode(), self.module.differentiable():
             for batch in self.samples.batches(self.batch_size):
                 values, counts = self._batch_loss(batch)
                 gradient += self.module.gradient_of(values.sum())
@@ -207,11 +212,12 @@ class Objective:
             The minibatch loss (a scalar tensor, with the L2 term) and its gradient, shape `(D,)`.
         """
         self.module.write(theta)
-        with preserved_rng(self.device, seed), self.module.training_mode():
+        with preserved_rng(self.device, seed), self.module.training_mode(), torch.enable_grad():
             value = mean(*self._batch_loss(batch))
             gradient = self.module.gradient_of(value)
         value = value.detach()
         if self.weight_decay:
+            theta = theta.detach().to(gradient)
             value = value + 0.5 * self.weight_decay * theta.square().sum()
             gradient.add_(theta, alpha=self.weight_decay)
         return value, gradient
@@ -236,15 +242,19 @@ class Objective:
         """Mean and standard error; for token sums that of the ratio estimator."""
         estimate = values.sum() / counts.sum()
         n, population = len(values), self.population
-        if population is None or population <= n or n < 2:
+        if population is None or population == n:
             return float(estimate), 0.0
+        if population < n:
+            raise RequestError(f"the population of {population} is smaller than the {n} samples of it")
+        if n == 1:
+            return float(estimate), math.nan
         residuals = (values - estimate * counts) / counts.mean()
         return float(estimate), float(residuals.std()) / math.sqrt(n) * math.sqrt(1 - n / population)
 
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
-        """The model as it is evaluated, with the random state out of reach of models that use it."""
-        with preserved_rng(self.device):
+        """The model as it is evaluated; one that draws random numbers even so gets the same ones each time."""
+        with preserved_rng(self.device, seed=0):
             if self.batchnorm == "batch":
                 with self.module.training_mode(norm_layers_only=True):
                     yield
@@ -253,7 +263,7 @@ class Objective:
 
     def _batch_loss(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         inputs, targets = batch
-        return per_sample(self.loss_function(self.module(inputs), targets), batch_length(targets), "loss")
+        return per_sample(self.loss_function, self.module(inputs), targets, batch_length(targets), "loss")
 
     @torch.no_grad()
     def _per_sample(self, theta: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -265,7 +275,7 @@ class Objective:
             for inputs, targets in self.samples.batches(self.batch_size):
                 outputs = self.module(inputs)
                 for name, function in functions.items():
-                    values, counts = per_sample(function(outputs, targets), batch_length(targets), name)
+                    values, counts = per_sample(function, outputs, targets, batch_length(targets), name)
                     pieces[name].append((values, torch.ones_like(values) if counts is None else counts))
         return {
             name: (torch.cat([values for values, _ in parts]), torch.cat([counts for _, counts in parts]))

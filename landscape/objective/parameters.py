@@ -38,10 +38,13 @@ class Layout:
             pattern: Regular expression searched for in the names; only matching tensors are part of theta.
 
         Raises:
-            RequestError: If no parameter is left.
+            RequestError: If no parameter is left, or the pattern is no regular expression.
         """
         tensors = dict(module.named_parameters())
-        chosen = {name: p for name, p in tensors.items() if pattern is None or re.search(pattern, name)}
+        try:
+            chosen = {name: p for name, p in tensors.items() if pattern is None or re.search(pattern, name)}
+        except re.error as error:
+            raise RequestError(f"parameters='{pattern}' is no regular expression: {error}") from error
         if not tensors:
             raise RequestError("the model has no parameters: a loss landscape needs at least one")
         if not chosen:
@@ -80,10 +83,10 @@ class Layout:
             One view of theta for each name.
 
         Raises:
-            ValueError: If theta has another shape.
+            RequestError: If theta has another shape.
         """
         if theta.shape != (self.num_parameters,):
-            raise ValueError(f"expected theta of shape ({self.num_parameters},), got {tuple(theta.shape)}")
+            raise RequestError(f"expected theta of shape ({self.num_parameters},), got {tuple(theta.shape)}")
         pieces = torch.split(theta, list(self.sizes))
         return tuple(piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True))
 

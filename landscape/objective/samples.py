@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
 
 from landscape.errors import RequestError
 from landscape.objective.losses import IGNORED_TOKEN
@@ -40,7 +39,10 @@ def leaves(tree: Any) -> Iterator[Tensor]:
 
 def batch_length(tree: Any) -> int:
     """The number of samples: the first axis of the first tensor."""
-    return len(next(leaves(tree)))
+    first = next(leaves(tree), None)
+    if first is None or first.ndim == 0:
+        raise RequestError("a batch must hold tensors whose first axis counts the samples")
+    return len(first)
 
 
 class Samples:
@@ -53,7 +55,8 @@ class Samples:
         dtype: Dtype of floating-point inputs and targets.
 
     Raises:
-        RequestError: If the data are empty, unequal in length, read only once, or shuffled.
+        RequestError: If the data are empty, unequal in length, can be read only once, or come in another order (or
+            augmented otherwise) each time.
     """
 
     def __init__(self, data: Any, device: torch.device, dtype: torch.dtype) -> None:
@@ -63,18 +66,35 @@ class Samples:
         self._loader: Iterable[Batch] | None = None
         if isinstance(data, tuple) and len(data) == 2:
             self.inputs, self.targets = self._move(data[0]), self._move(data[1])
-            lengths = {len(tensor) for tensor in leaves((self.inputs, self.targets))}
-            if len(lengths) != 1 or 0 in lengths:
-                raise RequestError(f"inputs and targets must be equally many and not empty; got lengths {lengths}")
+            parts = [list(leaves(part)) for part in (self.inputs, self.targets)]
+            lengths = {len(tensor) if tensor.ndim else 0 for part in parts for tensor in part}
+            if not all(parts) or len(lengths) != 1 or 0 in lengths:
+                got = ", ".join(map(str, sorted(lengths))) or "no tensors"
+                raise RequestError(f"inputs and targets must be tensors, equally many and not empty; got lengths {got}")
             self._length: int | None = lengths.pop()
             return
-        if isinstance(data, Iterator) or not isinstance(data, Iterable):
+        if isinstance(data, (Iterator, Tensor, np.ndarray, Mapping, str)) or not isinstance(data, Iterable):
             raise RequestError(
                 f"data must be (inputs, targets) or a loader that can be iterated again, not {type(data).__name__}"
             )
-        if isinstance(data, DataLoader) and isinstance(data.sampler, RandomSampler):
-            raise RequestError("the data loader shuffles; a loss surface needs a fixed order: use shuffle=False")
         self._loader, self._length = data, None
+        self._check_order()
+
+    def _check_order(self) -> None:
+        """Read a loader's first batch twice: a shuffled or augmented one is not the same."""
+        batches = []
+        for seed in range(2):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                batches.append(next(self.batches(0), None))
+        first, again = ([] if batch is None else list(leaves(batch)) for batch in batches)
+        if not first:
+            raise RequestError("the data loader yields no batch")
+        if len(first) != len(again) or not all(torch.equal(a, b) for a, b in zip(first, again, strict=True)):
+            raise RequestError(
+                "the data loader yields other samples each time it is iterated; a loss surface needs them fixed: "
+                "use shuffle=False and no random augmentation"
+            )
 
     def _move(self, tree: Any) -> Any:
         def move(tensor: Tensor) -> Tensor:
@@ -85,14 +105,16 @@ class Samples:
     def __len__(self) -> int:
         """The number of samples; a loader is read through once to count them."""
         if self._length is None:
-            self._length = sum(batch_length(targets) for _, targets in self.batches(0))
+            with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed whenever it is iterated
+                self._length = sum(batch_length(targets) for _, targets in self.batches(0))
         return self._length
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Read all samples in order.
 
         Args:
-            size: Samples in a batch, the last one possibly smaller; a loader keeps its own batches.
+            size: Samples in a batch, the last one possibly smaller; a single one left over joins the batch before,
+                since BatchNorm has no statistics of it. A loader keeps its own batches.
 
         Yields:
             Pairs `(inputs, targets)` on the device.
@@ -103,8 +125,11 @@ class Samples:
                     raise RequestError("each batch of a data loader must be a pair (inputs, targets)")
                 yield self._move(batch[0]), self._move(batch[1])
             return
-        for start in range(0, len(self), size):
-            yield self._cut(slice(start, start + size))
+        start, length = 0, len(self)
+        while start < length:
+            stop = length if start + size + 1 == length and size > 1 else start + size
+            yield self._cut(slice(start, stop))
+            start = stop
 
     def select(self, index: Tensor) -> Batch:
         """The samples with the given numbers, shape `(B,)`, as one batch; tensors only."""
@@ -113,7 +138,12 @@ class Samples:
         return self._cut(index)
 
     def _cut(self, index: slice | Tensor) -> Batch:
-        return map_tensors(lambda tensor: tensor[index], self.inputs), self.targets[index]
+        """Some samples; a copy of the inputs, into which models may write."""
+
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor[index].clone() if isinstance(index, slice) else tensor[index]
+
+        return map_tensors(cut, self.inputs), map_tensors(lambda tensor: tensor[index], self.targets)
 
     def first(self, size: int) -> Batch:
         """The first samples, at most `size` of them."""
@@ -127,7 +157,7 @@ class Samples:
         Raises:
             RequestError: If a label lies outside; -100 (no target) is allowed.
         """
-        for _, targets in self.batches(len(self)):
+        for _, targets in self.batches(4096):
             wrong = (targets >= num_classes) | ((targets < 0) & (targets != IGNORED_TOKEN))
             if bool(wrong.any()):
                 label = int(targets[wrong][0])
