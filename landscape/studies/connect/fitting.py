@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from landscape.errors import RequestError, unknown
 from landscape.geometry.slices import CURVES, Curve, combine, make_curve, straight_control_points
@@ -28,6 +30,8 @@ from landscape.optimizers.schedules import find_schedule
 from landscape.studies.networks import Network
 
 NODES = ("stratified", "uniform", "golden")
+STRATA = 8
+"""Equal parts of [0, 1], from each of which `stratified` draws one t in turn."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +114,49 @@ def draw_nodes(kind: str, seed: int) -> Callable[[int], float]:
     if kind == "golden":
         offset, ratio = float(np.random.default_rng(seed).random()), (5**0.5 - 1) / 2
         return lambda step: (offset + step * ratio) % 1.0
-    strata = 8
+
+    @lru_cache(maxsize=1)
+    def stratum(number: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = np.random.default_rng([seed, number])
+        return generator.permutation(STRATA), generator.random(STRATA)
 
     def stratified(step: int) -> float:
-        generator = np.random.default_rng([seed, step // strata])
-        order, offsets = generator.permutation(strata), generator.random(strata)
-        return float((order[step % strata] + offsets[step % strata]) / strata)
+        order, offsets = stratum(step // STRATA)
+        return float((order[step % STRATA] + offsets[step % STRATA]) / STRATA)
 
     return stratified
+
+
+def curve_step(
+    kind: str, points: InnerPoints, optimizer: Optimizer, objective: Objective, recipe: CurveRecipe
+) -> Callable[[int], Tensor]:
+    """The step of a fit: one t, one minibatch, one gradient, one update.
+
+    Args:
+        kind: A name of `CURVES`.
+        points: The control points, updated in place.
+        optimizer: Of their inner ones.
+        objective: The loss on the training data.
+        recipe: How to fit.
+
+    Returns:
+        A function of the step's number, which decides everything random, to the minibatch loss.
+    """
+    samples = objective.samples
+    batches = Shuffle(len(samples), recipe.batch_size, mix(recipe.seed, 1))
+    node = draw_nodes(recipe.nodes, mix(recipe.seed, 2))
+
+    def step(index: int) -> Tensor:
+        curve = make_curve(kind, points.control_points())
+        coefficients = curve.basis(torch.tensor(node(index), dtype=torch.float64))
+        theta = combine(coefficients, curve.control_points)
+        batch = samples.select(batches.indices(index).to(objective.device))
+        value, gradient = objective.minibatch_gradient(theta, batch, mix(recipe.seed, 3, index))
+        points.inner.grad = torch.outer(coefficients[1:-1].to(gradient), gradient)
+        optimizer.step()
+        return value
+
+    return step
 
 
 def fit_curve(
@@ -150,31 +189,23 @@ def fit_curve(
     if kind not in CURVES:
         raise unknown("curve", kind, CURVES)
     points = InnerPoints(straight_control_points(start, end, recipe.bends).to(objective.device))
-    samples = objective.samples
-    batches = Shuffle(len(samples), recipe.batch_size, mix(recipe.seed, 1))
-    node = draw_nodes(recipe.nodes, mix(recipe.seed, 2))
     optimizer = make_optimizer(recipe.optimizer, points, **recipe.hyperparameters)
+    update = curve_step(kind, points, optimizer, objective, recipe)
     losses = EpochMean(points)
 
     def step(index: int) -> Tensor:
-        curve = make_curve(kind, points.control_points())
-        coefficients = curve.basis(torch.tensor(node(index), dtype=torch.float64))
-        theta = combine(coefficients, curve.control_points)
-        batch = samples.select(batches.indices(index).to(objective.device))
-        value, gradient = objective.minibatch_gradient(theta, batch, mix(recipe.seed, 3, index))
-        points.inner.grad = torch.outer(coefficients[1:-1].to(gradient), gradient)
-        optimizer.step()
+        value = update(index)
         losses.add(value)
         return value
 
     history = fit(
         step,
-        recipe.num_steps(len(samples)),
+        recipe.num_steps(len(objective.samples)),
         optimizer,
         {"points": points, "losses": losses},
         schedule=find_schedule(recipe.schedule),
         recorder=lambda done: {"loss": losses.take()},
-        record_every=batches.steps_per_epoch,
+        record_every=recipe.steps_per_epoch(len(objective.samples)),
         resume=resume,
         report=report,
     )
