@@ -169,6 +169,11 @@ class Line(Polyline):
         control_points: The two ends, shape `(2, D)`.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.control_points) != 2:
+            raise ValueError(f"a line has two ends, got {len(self.control_points)} control points; use a polyline")
+
     def basis(self, t: Tensor) -> Tensor:
         """:math:`(1 - t, t)`; t may lie outside of [0, 1]."""
         return torch.stack([1 - t, t], dim=-1)

@@ -6,22 +6,24 @@ data and loss it belongs to. Files of others are read as well, and never run cod
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import pickle
+import pickletools
 import re
-import zipfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from landscape.errors import RequestError
+from landscape.errors import RequestError, reason
 from landscape.objective.module import copy_module
 
 HEADER = "landscape"
@@ -51,11 +53,20 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: Mapping[str, Any]) -> 
         path: The file, usually `*.safetensors`.
         model: Its `state_dict` is stored; tied tensors once under each name.
         recipe: Anything that JSON can hold.
+
+    Raises:
+        RequestError: If the file can't be written there.
     """
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    for stale in path.parent.glob(glob.escape(f".{path.name}.") + "*.partial"):  # of a run that was killed
+        stale.unlink()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    save_file(tensors, partial, metadata={HEADER: json.dumps(recipe, sort_keys=True)})
-    partial.replace(path)
+    try:
+        partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(recipe, sort_keys=True)}))
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise RequestError(f"checkpoint {path} can't be written: {reason(error)}") from error
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
@@ -78,7 +89,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         path: The file.
 
     Raises:
-        RequestError: If it is missing, empty, truncated, no checkpoint, would run code, or holds non-finite weights.
+        RequestError: If it is missing, empty, truncated, no checkpoint, or would run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -86,28 +97,35 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         raise RequestError(f"checkpoint {path} {kind}; expected .safetensors, .pt, .pth or .ckpt")
     if path.stat().st_size == 0:
         raise RequestError(f"checkpoint {path} is empty (0 bytes): write it again")
-    state, recipe = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), None)
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise RequestError(f"checkpoint {path}: '{name}' holds values that are not finite; the run diverged")
+    try:
+        state, recipe = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), None)
+    except OSError as error:
+        raise RequestError(f"checkpoint {path} can't be read: {reason(error)}") from error
     return Checkpoint(path.name, state, recipe)
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
     """A copy of a model with a checkpoint's weights and buffers.
 
-    Names are matched after stripping the prefixes that wrappers leave (`module.`, `_orig_mod.`, `model.`, `net.`).
+    Names are matched after stripping the prefixes that wrappers leave (`module.`, `_orig_mod.`, `model.`, `net.`). Of
+    a tensor that the model has under several names, the file may hold one.
 
     Args:
         model: The architecture; only read.
         checkpoint: The weights.
 
     Raises:
-        RequestError: If the tensors don't fit, naming the first one that differs.
+        RequestError: If the tensors don't fit, naming the first one that differs, or weights are not finite.
     """
-    expected = model.state_dict()
+    expected = model.state_dict(keep_vars=True)
+    names: dict[int, list[str]] = {}
+    for name, tensor in expected.items():
+        names.setdefault(id(tensor), []).append(name)
     state = _strip(checkpoint.state, set(expected))
     for name, tensor in expected.items():
+        twin = next((other for other in names[id(tensor)] if other in state), None)
+        if name not in state and twin is not None:
+            state[name] = state[twin]
         if name not in state:
             if name.endswith("num_batches_tracked"):  # files older than PyTorch 0.4.1 lack it
                 state[name] = tensor
@@ -116,6 +134,11 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
         if state[name].shape != tensor.shape:
             difference = f"'{name}' is {tuple(state[name].shape)} but the model's is {tuple(tensor.shape)}"
             raise RequestError(f"checkpoint {checkpoint.name} is of another architecture: {difference}")
+        # Buffers may hold -inf on purpose, as attention masks do.
+        if not bool((state[name].isfinite() if isinstance(tensor, nn.Parameter) else ~state[name].isnan()).all()):
+            raise RequestError(
+                f"checkpoint {checkpoint.name}: '{name}' holds values that are not finite; the run diverged"
+            )
     surplus = [name for name in state if name not in expected]
     if surplus:
         raise RequestError(
@@ -162,7 +185,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             text = (file.metadata() or {}).get(HEADER)
     except (SafetensorError, OSError) as error:
-        raise RequestError(f"checkpoint {path} is truncated or no safetensors file: {error}") from error
+        raise RequestError(f"checkpoint {path} is truncated or no safetensors file: {reason(error)}") from error
     if not state:
         raise RequestError(f"checkpoint {path} holds no tensors")
     return state, json.loads(text) if text else None
@@ -170,27 +193,43 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RequestError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, zipfile.BadZipFile) as error:
-        raise RequestError(f"checkpoint {path} is truncated or no PyTorch file: {_first_line(error)}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about protocols and TorchScript: what matters is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can make its reader stumble over anything
+        if isinstance(error, pickle.UnpicklingError) and (message := _refusal(path, str(error))):
+            raise RequestError(message) from error
+        raise RequestError(f"checkpoint {path} is truncated or no PyTorch file ({type(error).__name__})") from error
     return _find_state(path, content)
 
 
-def _refusal(path: Path, message: str) -> str:
-    """Say which type a pickle held, where the restricted unpickler named one."""
-    found = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|type)[^\w]*([\w.]+\.\w+)", message)
-    if found is None:
-        return f"checkpoint {path} is no PyTorch file: {message.splitlines()[0]}"
+def _refusal(path: Path, message: str) -> str | None:
+    """Say which type a pickle held, as the restricted unpickler named it, or as the pickle itself does."""
+    found = re.search(r"GLOBAL ([\w.]+)", message)
+    name = found.group(1) if found else next(_named_types(path), None)
+    if name is None:
+        return None
     return (
-        f"checkpoint {path} is refused: it holds {found.group(1) or found.group(2)}, and loading that could run code; "
-        "save model.state_dict() alone"
+        f"checkpoint {path} is refused: it holds {name}, and loading that could run code; save model.state_dict() alone"
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _named_types(path: Path) -> Iterator[str]:
+    """The types and functions that a bare pickle names, read without being loaded."""
+    texts: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for code, argument, _ in pickletools.genops(file):
+                if code.name in ("GLOBAL", "INST"):
+                    yield str(argument).replace(" ", ".")
+                elif code.name == "STACK_GLOBAL" and len(texts) > 1:
+                    yield ".".join(texts[-2:])
+                elif isinstance(argument, str):
+                    texts.append(argument)
+    except (ValueError, EOFError, OverflowError):
+        return
 
 
 def _find_state(path: Path, content: Any) -> dict[str, Tensor]:

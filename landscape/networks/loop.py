@@ -6,6 +6,7 @@ run goes on to the same bits. All randomness of a step must be a function of the
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import time
@@ -73,7 +74,9 @@ class Resume:
         Raises:
             RequestError: If the file holds another run's state that may not be discarded.
         """
-        if not self.path.exists() or self._read()["signature"] == self.signature:
+        for stale in self.path.parent.glob(glob.escape(self.path.name) + ".*.new"):  # of a run killed while saving
+            stale.unlink()
+        if not self.path.exists() or self._read().get("signature") == self.signature:
             return
         if not overwrite:
             raise RequestError(
@@ -83,8 +86,12 @@ class Resume:
         self.path.unlink()
 
     def _read(self) -> dict[str, Any]:
-        content: dict[str, Any] = torch.load(self.path, weights_only=True)
-        return content
+        """What is kept; nothing where the file is damaged or another's."""
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # a damaged file can make its reader stumble over anything
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def save(self, parts: Mapping[str, Stateful], done: int, history: History, seconds: float) -> None:
         """Write the state after `done` steps aside and put it in place in one step."""

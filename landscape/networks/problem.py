@@ -13,6 +13,7 @@ from torch import nn
 from landscape.errors import RequestError
 from landscape.factories import is_factory, load_factory
 from landscape.networks.datasets import DataSet, load_data
+from landscape.networks.datasets import resolve_settings as resolve_data_settings
 from landscape.networks.models import build_model, resolve_settings
 from landscape.objective.losses import LOSSES, Loss
 from landscape.objective.module import preserved_rng
@@ -42,13 +43,23 @@ class Problem:
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> Problem:
-        """The problem that a checkpoint's recipe records."""
-        return cls(**recipe["problem"])
+        """The problem that a checkpoint's recipe records.
+
+        Raises:
+            RequestError: If it records none.
+        """
+        try:
+            return cls(**recipe["problem"])
+        except (KeyError, TypeError) as error:
+            raise RequestError(
+                "the checkpoint's recipe doesn't say which network and data it belongs to: give --model and --data"
+            ) from error
 
     def recipe(self) -> dict[str, Any]:
         """The problem as JSON can hold it, settings complete."""
-        settings = resolve_settings(self.model, self.model_settings)
-        return asdict(replace(self, model_settings=settings, loss=self.loss))
+        model_settings = resolve_settings(self.model, self.model_settings)
+        data_settings = resolve_data_settings(self.data, self.data_settings)
+        return asdict(replace(self, model_settings=model_settings, data_settings=data_settings))
 
     def load_data(self, data_dir: Path | None = None) -> DataSet:
         """Load the data set, label noise applied."""

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from landscape.errors import RequestError, unknown
 from landscape.networks.datasets import DataSet
 from landscape.networks.loop import History, Report, Resume, Row, fit
-from landscape.networks.sampling import Shuffle, augment, mix
+from landscape.networks.sampling import AUGMENTATIONS, Shuffle, augment, mix
 from landscape.objective.losses import Loss, mean, per_sample, resolve_loss
-from landscape.objective.module import apply_module, copy_module, preserved_rng
+from landscape.objective.module import apply_module, copy_module, preserved_rng, seed_rng
 from landscape.objective.objective import Objective
 from landscape.objective.samples import Samples, batch_length
 from landscape.optimizers.registry import make_optimizer, resolve_hyperparameters
@@ -65,6 +65,10 @@ class TrainingRecipe:
                 raise RequestError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        if self.augmentation not in AUGMENTATIONS:
+            raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
+        if self.seed < 0:
+            raise RequestError(f"seed must be at least 0, got {self.seed}")
         find_schedule(self.schedule)
         hyperparameters = resolve_hyperparameters(self.optimizer, dict(self.hyperparameters))
         object.__setattr__(self, "hyperparameters", hyperparameters)
@@ -121,6 +125,8 @@ def train(
         RequestError: If the recipe doesn't fit the data or the machine.
     """
     recipe = recipe or TrainingRecipe()
+    if evaluate_every < 0:
+        raise RequestError(f"evaluate_every must be at least 0, got {evaluate_every}")
     device = torch.device(device)
     amp = recipe.precision in ("bf16", "fp16")
     if recipe.precision == "fp16" and device.type != "cuda":
@@ -140,7 +146,7 @@ def train(
     def step(index: int) -> Tensor:
         inputs, targets = samples.select(batches.indices(index).to(device))
         inputs = augment(recipe.augmentation, inputs, generator.manual_seed(mix(recipe.seed, 2, index)))
-        torch.manual_seed(mix(recipe.seed, 3, index))  # dropout; inside preserved_rng
+        seed_rng(device, mix(recipe.seed, 3, index))  # dropout; inside preserved_rng
         with autocast:
             outputs = apply_module(model, inputs)
             value = mean(*per_sample(loss_function, outputs, targets, batch_length(targets), "loss"))

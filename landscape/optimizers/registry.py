@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from landscape.errors import unknown
+from landscape.errors import RequestError, unknown
 from landscape.settings import NonNegative, Positive, Range, resolve
 
 Decay = Annotated[float, Range(0, 1 - 1e-9)]
@@ -28,6 +28,8 @@ def sgd(
     weight_decay: NonNegative = 0.0,
 ) -> Optimizer:
     r"""Stochastic gradient descent, :math:`x \leftarrow x - \alpha v`, :math:`v \leftarrow \mu v + g`."""
+    if nesterov and momentum == 0:
+        raise RequestError("optimizer 'sgd': nesterov needs a momentum; set momentum=0.9 or leave nesterov out")
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
 
