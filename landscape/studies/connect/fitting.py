@@ -27,7 +27,6 @@ from landscape.networks.sampling import Shuffle, mix
 from landscape.objective.objective import Objective
 from landscape.optimizers.registry import make_optimizer, resolve_hyperparameters
 from landscape.optimizers.schedules import find_schedule
-from landscape.studies.networks import Network
 
 NODES = ("stratified", "uniform", "golden")
 STRATA = 8
@@ -243,32 +242,3 @@ class EpochMean:
         """Restore them."""
         self._sum.fill_(state["sum"])
         self._count = state["count"]
-
-
-def fitter(arguments: Mapping[str, Any]) -> Callable[..., Mapping[str, Any]]:
-    """The sweep's factory: fit the curve of each pair.
-
-    Args:
-        arguments: `kind`, `network` (`Network`), `thetas` (C, D), `pairs` [(i, j)], `recipe` (`CurveRecipe`),
-            `signature` of the whole study.
-    """
-    network: Network = arguments["network"]
-    recipe: CurveRecipe = arguments["recipe"]
-    kind, thetas, pairs = arguments["kind"], arguments["thetas"], arguments["pairs"]
-    objective = network.training_objective()
-
-    def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
-        (pair,) = coordinates["pair"]
-        start, end = (thetas[index] for index in pairs[pair])
-        resume = Resume(task.scratch, f"{arguments['signature']} {kind} {pair}")
-        losses = np.full(len(coordinates["step"]), np.nan)
-        if torch.equal(start, end):  # nothing to connect: the curve that stays where it is
-            points = start.expand(recipe.bends + 2, -1).clone()
-        else:
-            curve, history = fit_curve(kind, start, end, objective, recipe, resume=resume, report=task.report)
-            points = curve.control_points
-            found = [row["loss"] for row in history.rows if row["step"] > 0]
-            losses[: len(found)] = found
-        return {"control_points": points.cpu().numpy()[None], "loss": losses[None]}
-
-    return evaluate

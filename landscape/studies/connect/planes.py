@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,10 @@ from torch import Tensor
 
 from landscape.geometry.measure import FittedPlane, fit_plane
 from landscape.geometry.slices import Curve
+from landscape.sweeps import store
+from landscape.sweeps.schema import Variable
 
+DISTANCE = {"units": "distance in weight space"}
 MARGIN = 0.25
 """Margin beyond what a plane shows, as a share of the distance between the end points."""
 
@@ -95,3 +100,24 @@ def plane_grids(thetas: Tensor, curves: Mapping[str, Sequence[Curve]], t: np.nda
         if any(plane is not None for plane in planes):
             grids.append(PlaneGrid(name, planes, fitted, t, size))
     return grids
+
+
+def write_marks(path: Path, grid: PlaneGrid) -> None:
+    """Store a plane's control points and its curve in the plane's coordinates, and how far they are from it."""
+    points, distances = grid.points()
+    values = {"point_alpha": points[..., 0], "point_beta": points[..., 1], "point_residual": distances}
+    coords: dict[str, Any] = {"pair": np.arange(len(grid.planes)), "point": np.arange(grid.num_points), "t": grid.t}
+    if grid.curves is None:
+        values = {name: value[0] for name, value in values.items()}
+        dims: dict[str, tuple[str, ...]] = dict.fromkeys(values, ("point",))
+        del coords["pair"], coords["t"]
+    else:
+        dims = dict.fromkeys(values, ("pair", "point"))
+        curve, residual = grid.projections()
+        along = {"curve_alpha": curve[..., 0], "curve_beta": curve[..., 1], "residual": residual}
+        values |= along
+        dims |= dict.fromkeys(along, ("pair", "t"))
+    node = f"connect/plane/{grid.name}"
+    store.add_node(path, node, coords, {name: Variable(dims[name], attrs=DISTANCE) for name in values})
+    for name, value in values.items():
+        store.write(path, node, name, value)

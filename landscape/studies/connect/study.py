@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +15,12 @@ from torch import nn
 from landscape.errors import RequestError, unknown
 from landscape.figures import analysis
 from landscape.geometry.measure import arc_length
-from landscape.geometry.slices import CURVES, Curve, make_curve
+from landscape.geometry.slices import Curve, make_curve
 from landscape.objective.objective import Objective
 from landscape.studies.connect.evaluation import curve_sweep, plane_sweep, quantities
-from landscape.studies.connect.fitting import CurveRecipe
-from landscape.studies.connect.planes import PlaneGrid, plane_grids
+from landscape.studies.connect.fits import fit_sweep, load_curve
+from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, write_marks
+from landscape.studies.connect.recipe import ConnectRecipe
 from landscape.studies.networks import Checkpoints, Network, Source, gather
 from landscape.sweeps import store
 from landscape.sweeps.recipe import recipe_hash
@@ -32,45 +31,6 @@ if TYPE_CHECKING:
     import xarray
 
 ENDS = ("start", "end")
-DISTANCE = {"units": "distance in weight space"}
-
-
-@dataclass(frozen=True)
-class ConnectRecipe:
-    """What to compute.
-
-    Args:
-        curves: Names of the curves to fit; the straight line is always evaluated.
-        fit: How to fit them.
-        points: Values of t at which the loss is evaluated, at equal distances from 0 to 1.
-        plane: Points along each side of the plane through each curve; 0 for no planes.
-        splits: Splits to evaluate on; None for all that the data have.
-        samples: Evaluate on a fixed random subset of so many samples of each split; None for all.
-        batchnorm: BatchNorm policy.
-        weight_decay: Factor of the L2 term in the loss, when fitting and when evaluating.
-    """
-
-    curves: tuple[str, ...] = ("bezier",)
-    fit: CurveRecipe = field(default_factory=CurveRecipe)
-    points: int = 61
-    plane: int = 0
-    splits: tuple[str, ...] | None = None
-    samples: int | None = None
-    batchnorm: str = "recompute"
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check everything that can be checked without checkpoints."""
-        for curve in self.curves:
-            if curve not in CURVES:
-                raise unknown("curve", curve, CURVES)
-        if self.points < 2:
-            raise RequestError(f"points must be at least 2 (both end points), got {self.points}")
-        if self.plane < 0 or self.plane == 1:
-            raise RequestError(f"plane must be 0 (none) or at least 2 points a side, got {self.plane}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise RequestError(f"weight decay must be at least 0, got {self.weight_decay}")
-        object.__setattr__(self, "curves", tuple(dict.fromkeys(self.curves)))
 
 
 def connect(
@@ -180,17 +140,17 @@ class Study:
         objectives = self.network.objectives(self.splits)
         objective = next(iter(objectives.values()))
         options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
-        run(path, [self._fit_sweep(kind) for kind in self.settings.curves], describe="fit", **options)
-        fitted = {
-            kind: [load_curve(path, kind, pair) for pair in range(len(self.pairs))] for kind in self.settings.curves
-        }
+        kinds, fit, signature = self.settings.curves, self.settings.fit, recipe_hash(self.recipe())
+        fits = [fit_sweep(kind, self.network, self.thetas, self.pairs, fit, signature) for kind in kinds]
+        run(path, fits, describe="fit", **options)
+        fitted = {kind: [load_curve(path, kind, pair) for pair in range(len(self.pairs))] for kind in kinds}
         curves = {"linear": [make_curve("linear", self.thetas[list(pair)]) for pair in self.pairs], **fitted}
         grids = plane_grids(self.thetas, fitted, self.t, self.settings.plane)
         sweeps = [curve_sweep(self.network, curves, self._coords(curves), objective)]
         sweeps += [self._plane_sweep(grid, objective) for grid in grids]
         run(path, sweeps, describe="evaluate", **options)
         for grid in grids:
-            self._write_marks(path, grid)
+            write_marks(path, grid)
         self._write_derived(path, curves)
         store.finish(path)
 
@@ -206,45 +166,6 @@ class Study:
             "endpoint": list(ENDS),
         }
 
-    def _fit_sweep(self, kind: str) -> Sweep:
-        """Fit one kind of curve between each pair: node `connect/fit/<kind>`."""
-        fit = self.settings.fit
-        num_samples = len(self.ends.data.train)
-        every = fit.steps_per_epoch(num_samples)
-        total = fit.num_steps(num_samples)
-        layout = self.ends.layout
-        points = Variable(
-            ("pair", "point", "parameter"), str(self.thetas.numpy().dtype), {"long_name": "control points"}
-        )
-        return Sweep(
-            node=f"connect/fit/{kind}",
-            coords={
-                "pair": np.arange(len(self.pairs)),
-                "point": np.arange(fit.bends + 2),
-                "parameter": layout.num_parameters,
-                "step": np.unique([*range(every, total + 1, every), total]),
-            },
-            over=("pair",),
-            variables={
-                "control_points": points,
-                "loss": Variable(("pair", "step"), attrs={"long_name": "mean minibatch loss since the last record"}),
-            },
-            function="landscape.studies.connect.fitting:fitter",
-            arguments={
-                "kind": kind,
-                "network": self.network,
-                "thetas": self.thetas,
-                "pairs": self.pairs,
-                "recipe": fit,
-                "signature": recipe_hash(self.recipe()),
-            },
-            attrs={
-                "curve": kind,
-                "parameter_names": json.dumps(layout.names),
-                "parameter_shapes": json.dumps([list(shape) for shape in layout.shapes]),
-            },
-        )
-
     def _plane_sweep(self, grid: PlaneGrid, objective: Objective) -> Sweep:
         """The loss on a plane: node `connect/plane/<name>`."""
         alpha, beta = grid.axes()
@@ -253,26 +174,6 @@ class Study:
             coords = {"pair": np.arange(len(self.pairs)), **coords}
         planes = [None if plane is None else plane.plane for plane in grid.planes]
         return plane_sweep(f"connect/plane/{grid.name}", self.network, planes, coords, objective)
-
-    def _write_marks(self, path: Path, grid: PlaneGrid) -> None:
-        """The control points and the curve in a plane's coordinates, and how far they are from it."""
-        node = f"connect/plane/{grid.name}"
-        points, distances = grid.points()
-        leading: tuple[str, ...] = ("pair",)
-        values = {"point_alpha": points[..., 0], "point_beta": points[..., 1], "point_residual": distances}
-        if grid.curves is None:
-            leading, values = (), {name: value[0] for name, value in values.items()}
-        variables = {name: Variable((*leading, "point"), attrs=DISTANCE) for name in values}
-        coords: dict[str, Any] = {"point": np.arange(grid.num_points)}
-        if grid.curves is not None:
-            curve, residual = grid.projections()
-            along = {"curve_alpha": curve[..., 0], "curve_beta": curve[..., 1], "residual": residual}
-            variables |= {name: Variable(("pair", "t"), attrs=DISTANCE) for name in along}
-            values |= along
-            coords |= {"pair": np.arange(len(self.pairs)), "t": self.t}
-        store.add_node(path, node, coords, variables)
-        for name, value in values.items():
-            store.write(path, node, name, value)
 
     def _write_derived(self, path: Path, curves: Mapping[str, Sequence[Curve]]) -> None:
         """Lengths, barriers, and the checkpoints' loss with their own BatchNorm statistics."""
@@ -304,28 +205,3 @@ class Study:
             split: (objective.evaluate(objective.theta), quantities(objective))
             for split, objective in network.objectives(self.splits).items()
         }
-
-
-def load_curve(path: Path | str, curve: str = "bezier", pair: int = 0) -> Curve:
-    """Load a fitted curve from a store of `landscape connect`.
-
-    Args:
-        path: The store.
-        curve: Name of the curve: one that was fitted, or `linear`.
-        pair: Number of the pair.
-
-    Returns:
-        The curve; `load_curve(...)(t)` gives parameters, shape `(D,)` for a scalar tensor t.
-
-    Raises:
-        RequestError: If there is no store, or no such curve or pair in it.
-    """
-    tree = store.open(path)
-    fits = tree["connect/fit"].children if "/connect/fit" in tree.groups else {}
-    if curve not in fits and not (curve == "linear" and fits):
-        raise unknown("curve in the store", curve, ["linear", *fits])
-    fitted = fits[curve if curve in fits else next(iter(fits))]
-    if not 0 <= pair < fitted.sizes["pair"]:
-        raise RequestError(f"{path} has pairs 0 to {fitted.sizes['pair'] - 1}, not {pair}")
-    points = torch.from_numpy(fitted["control_points"].isel(pair=pair).values)
-    return make_curve(curve, points[[0, -1]] if curve == "linear" else points)
