@@ -228,11 +228,10 @@ class Objective:
         Raises:
             RequestError: If the model can't take the data, the loss isn't per sample, or a label is no class.
         """
-        inputs, targets = self.samples.first(2)
-        if self.loss_function is cross_entropy:
-            with torch.no_grad(), self._evaluation_mode():
-                classes = self.module(inputs).shape[-1]
-            self.samples.check_labels(classes)
+        with torch.no_grad(), self._evaluation_mode():
+            inputs, targets = self.samples.first(2)
+            if self.loss_function is cross_entropy:
+                self.samples.check_labels(self.module(inputs).shape[-1])
         self.minibatch_gradient(self.theta, (inputs, targets), seed=0)
 
     def _penalty(self, theta: Tensor) -> float:
