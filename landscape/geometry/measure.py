@@ -59,13 +59,13 @@ class FittedPlane:
 
     Args:
         plane: The plane.
-        coefficients: The directions as combinations of the points' differences to the first, shape `(2, n)`.
-        products: Gram matrix of those differences, shape `(n, n)`.
+        coordinates: Those of the points, shape `(n, 2)`, float64.
+        products: Gram matrix of the points' differences to the first, shape `(n, n)`.
         residual_products: Gram matrix of their components orthogonal to the plane, shape `(n, n)`.
     """
 
     plane: Plane
-    coefficients: Tensor
+    coordinates: Tensor
     products: Tensor
     residual_products: Tensor
 
@@ -80,7 +80,7 @@ class FittedPlane:
         """
         weights = weights.double().cpu()
         squared = torch.einsum("pi,ij,pj->p", weights, self.residual_products, weights)
-        return weights @ self.products @ self.coefficients.T, squared.clamp_min(0).sqrt()
+        return weights @ self.coordinates, squared.clamp_min(0).sqrt()
 
 
 def fit_plane(points: Tensor) -> FittedPlane:
@@ -108,17 +108,19 @@ def fit_plane(points: Tensor) -> FittedPlane:
     orthogonal = rejection @ products @ rejection.T
     values, vectors = torch.linalg.eigh(orthogonal)
     scale = torch.finfo(points.dtype).eps * products.diagonal().max()
+    axis = F.normalize(differences[-1], dim=0)
     if len(points) > 2 and values[-1] > scale:
-        second = vectors[:, -1] @ rejection / values[-1].sqrt()
-        heaviest = (orthogonal @ vectors[:, -1]).abs().argmax()
-        second = second * torch.sign((products @ second)[heaviest])
-        direction = combine(second[None], differences)[0]
+        weights = vectors[:, -1]
+        weights = weights * torch.sign(weights[weights.abs().argmax()])
+        direction = combine((weights @ rejection / values[-1].sqrt())[None], differences)[0]
+        # Where the points are nearly on a line, rounding has left some of the first axis, and another length.
+        direction = F.normalize(direction - (direction @ axis) * axis, dim=0)
     else:
-        second, direction = torch.zeros_like(first), _any_orthogonal(differences[-1])
-    coefficients = torch.stack([first, second])
-    directions = torch.stack([combine(first[None], differences)[0], direction])
-    rejections = differences - (products @ coefficients.T).to(directions) @ directions
-    return FittedPlane(Plane(points[0], directions), coefficients, products, gram(rejections))
+        direction = _any_orthogonal(differences[-1])
+    directions = torch.stack([axis, direction])
+    coordinates = gram(torch.cat([differences, directions]))[:-2, -2:]
+    rejections = differences - coordinates.to(directions) @ directions
+    return FittedPlane(Plane(points[0], directions), coordinates, products, gram(rejections))
 
 
 def _any_orthogonal(direction: Tensor) -> Tensor:
