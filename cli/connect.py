@@ -60,6 +60,7 @@ from . import options
 @options.device
 @options.engine
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write.")
+@options.autosave
 @options.overwrite
 @options.quiet
 @options.as_json
@@ -93,6 +94,7 @@ def connect(
     engine: str | None,
     workers: int | None,
     out: Path,
+    autosave: float,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -143,6 +145,12 @@ def connect(
         workers=workers,
         overwrite=overwrite,
         progress=not quiet,
+        autosave_seconds=autosave,
     )
     summary = figures.summary(tree)
-    options.echo(summary, [figures.report(summary, str(out))], as_json)
+    same = [
+        f"{row['start']} and {row['end']} are the same point of weight space: nothing to connect, the barrier is 0"
+        for row in summary["curves"]
+        if row["curve"] == "linear" and row["split"] == summary["curves"][0]["split"] and row["arc_length"] == 0
+    ]
+    options.echo({**summary, "notes": same}, [figures.report(summary, str(out)), *same], as_json)

@@ -14,7 +14,7 @@ FORMATS = ("pdf", "png")
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--list", "listing", is_flag=True, help="List the figures and their presets.")
+@click.option("--list", "listing", is_flag=True, help="List the figures.")
 @click.option("--preset", default="cpu", show_default=True, metavar="NAME", help="Recipe: smoke, cpu or gpu.")
 @click.option(
     "--recipe", "file", type=click.Path(path_type=Path), metavar="FILE.yaml", help="A recipe of one's own instead."
@@ -33,7 +33,7 @@ FORMATS = ("pdf", "png")
     metavar="FOLDER",
     help="First folder to look in for stored results; then $LANDSCAPE_RESULTS and results/.",
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look in for data files.")
+@options.data_dir
 @options.device
 @options.engine
 @options.overwrite
@@ -58,6 +58,7 @@ def figure(
     """Draw the figure NAME into FOLDER: from its stored result where there is one, else computed first.
 
     FOLDER gets NAME.pdf, NAME.png, the caption NAME.txt and the recipe NAME.yaml, which --recipe takes back.
+    Files of the same recipe are replaced.
     """
     from landscape.errors import RequestError
 
@@ -67,8 +68,10 @@ def figure(
 
     from landscape.experiments import mechanism
 
-    from landscape.figures.style import check_target, save
+    from landscape.figures.style import save
+    from landscape.studies.train import prepare_folder
     from landscape.sweeps import store
+    from landscape.sweeps.engine import check as check_engine
     from landscape.sweeps.recipe import from_yaml, to_yaml
 
     experiment = mechanism.load(name)
@@ -77,27 +80,33 @@ def figure(
         try:
             text = file.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(f"can't read --recipe {file}: {error}") from error
+            raise RequestError(
+                f"can't read --recipe {file}: {error.strerror if isinstance(error, OSError) else error}"
+            ) from error
         recipe = mechanism.from_plain(type(recipe), from_yaml(text))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"can't write to {out}: {error.strerror}; choose another --out") from error
+    place = options.choose_device(device, threads)
+    chosen = engine or ("processes" if place == "cpu" else "serial")
+    check_engine(chosen, workers)
     title = experiment.name if file is None and preset == "cpu" else f"{experiment.name}-{'own' if file else preset}"
-    targets = [check_target(out / f"{title}.{suffix}", overwrite) for suffix in FORMATS]
-    found = experiment.find(recipe, [folder for folder in (results, *_folders()) if folder is not None])
+    targets = [out / f"{title}.{suffix}" for suffix in FORMATS]
+    texts = {out / f"{title}.yaml": to_yaml(recipe), out / f"{title}.txt": ""}
+    replace = overwrite or _same(out / f"{title}.yaml", texts[out / f"{title}.yaml"])
+    for target in (*targets, *texts):
+        if target.exists() and not replace:
+            raise RequestError(f"{target} exists and was made otherwise: choose another --out, or give --overwrite")
+    prepare_folder(targets[0])
+    found = experiment.find(recipe, [folder for folder in (results, out, *_folders()) if folder is not None])
     path = found or out / f"{title}.zarr"
     if found is None:
-        place = options.choose_device(device, threads)
-        chosen = engine or ("processes" if place == "cpu" else "serial")
         experiment.compute(recipe, path, mechanism.Options(data_dir, place, chosen, workers, not quiet))
     tree = store.open(path)
     caption = experiment.caption(tree)
     drawn = experiment.figure(tree)
+    texts[out / f"{title}.txt"] = f"{caption}\n"
+    for target, text in texts.items():
+        target.write_text(text)
     for target in targets:
-        save(drawn, target, overwrite=overwrite)
-    (out / f"{title}.txt").write_text(caption + "\n")
-    (out / f"{title}.yaml").write_text(to_yaml(recipe))
+        save(drawn, target, overwrite=True)
     result: dict[str, Any] = {
         "figure": [str(target) for target in targets],
         "store": str(path),
@@ -106,6 +115,11 @@ def figure(
     }
     origin = "computed into" if found is None else "drawn from"
     options.echo(result, [f"{', '.join(result['figure'])} {origin} {path}", caption], as_json)
+
+
+def _same(path: Path, text: str) -> bool:
+    """Whether a file holds this text."""
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def _folders() -> list[Path]:

@@ -110,9 +110,18 @@ config = combined(
     ),
 )
 
+data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="First folder to look in for data files; then $LANDSCAPE_DATA and the system's.",
+)
+
 problem = combined(
     click.option(
-        "--data", metavar="NAME", help="Data set: a name of `landscape data`, FILE.npz, or package.module:factory."
+        "--data",
+        metavar="NAME",
+        help="Data set: a name that `landscape data` lists, FILE.npz, or package.module:factory.",
     ),
     settings("--data-set", "data_settings", "A setting of the data set."),
     click.option(
@@ -124,7 +133,7 @@ problem = combined(
     click.option(
         "--loss", metavar="NAME", help="cross-entropy, mse or package.module:function; by the data if not given."
     ),
-    click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look in for data files."),
+    data_dir,
 )
 
 device = combined(
@@ -137,7 +146,18 @@ engine = combined(
     click.option("--workers", type=int, metavar="N", help="Worker processes; one per core by default."),
 )
 
-seed = click.option("--seed", default=0, show_default=True, metavar="N", help="Decides everything random.")
+autosave = click.option(
+    "--autosave",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    show_default=True,
+    envvar="LANDSCAPE_AUTOSAVE_SECONDS",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="Time between saves of a run's state, from which the same command goes on after a kill.",
+)
+SEED = click.IntRange(0, 2**63 - 1)
+seed = click.option("--seed", type=SEED, default=0, show_default=True, metavar="N", help="Decides everything random.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise.")
 quiet = click.option("--quiet", is_flag=True, help="No progress on stderr.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

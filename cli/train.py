@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,28 @@ from .progress import TrainingBar
 @click.option("--augment", default="none", show_default=True, metavar="NAME", help="none, crop, flip or crop-flip.")
 @click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
 @click.option(
+    "--label-noise-seed",
+    type=options.SEED,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Decides which labels; networks of several seeds see the same ones.",
+)
+@click.option(
     "--precision", default="float32", show_default=True, metavar="NAME", help="float32, float64, bf16 or fp16."
 )
 @options.seed
-@click.option("--checkpoint-every", default=0, metavar="K", help="Keep a checkpoint every K epochs as well.")
-@click.option("--eval-every", default=1, show_default=True, metavar="K", help="Epochs between records of the history.")
+@click.option(
+    "--checkpoint-every", default=0, metavar="K", help="Keep a checkpoint every K epochs as well, FILE-epoch0010 …"
+)
+@click.option(
+    "--eval-every", default=1, show_default=True, metavar="K", help="Epochs between records of the history; 0: the end."
+)
 @options.device
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.safetensors", help="The checkpoint."
 )
+@options.autosave
 @options.overwrite
 @options.quiet
 @options.as_json
@@ -52,6 +66,7 @@ def train(
     schedule: str,
     augment: str,
     label_noise: float,
+    label_noise_seed: int,
     precision: str,
     seed: int,
     checkpoint_every: int,
@@ -59,6 +74,7 @@ def train(
     device: str,
     threads: int,
     out: Path,
+    autosave: float,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -81,7 +97,7 @@ def train(
         model_settings=model_settings,
         data_settings=data_settings,
         label_noise=label_noise,
-        label_noise_seed=seed,
+        label_noise_seed=label_noise_seed,
     )
     recipe = TrainingRecipe(
         optimizer=optimizer,
@@ -105,15 +121,18 @@ def train(
             evaluate_every=eval_every,
             overwrite=overwrite,
             report=bar.report,
+            autosave_seconds=autosave,
         )
     last = store.open(files.history)["train"].isel(step=-1)
     result: dict[str, Any] = {"checkpoint": str(files.checkpoint), "history": str(files.history), "fresh": files.fresh}
     for name in ("loss", "error"):
         if name in last:
-            result[name] = {str(split): float(last[name].sel(split=split)) for split in last["split"].values}
+            values = {str(split): float(last[name].sel(split=split)) for split in last["split"].values}
+            result[name] = {split: value if math.isfinite(value) else None for split, value in values.items()}
     state = "trained" if files.fresh else "was trained already"
     lines = [f"{files.checkpoint} {state}; history in {files.history}"]
     for name in ("loss", "error"):
         if name in result:
-            lines.append(f"  {name:5}  " + "  ".join(f"{split} {value:.4g}" for split, value in result[name].items()))
+            shown = {split: "not finite" if value is None else f"{value:.4g}" for split, value in result[name].items()}
+            lines.append(f"  {name:5}  " + "  ".join(f"{split} {text}" for split, text in shown.items()))
     options.echo(result, lines, as_json)

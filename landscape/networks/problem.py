@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from landscape.errors import RequestError
 from landscape.factories import is_factory, load_factory
@@ -16,7 +17,7 @@ from landscape.networks.datasets import DataSet, load_data
 from landscape.networks.datasets import resolve_settings as resolve_data_settings
 from landscape.networks.models import build_model, resolve_settings
 from landscape.objective.losses import LOSSES, Loss
-from landscape.objective.module import preserved_rng
+from landscape.objective.module import apply_module, preserved_rng
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Problem:
         data_settings = resolve_data_settings(self.data, self.data_settings)
         return asdict(replace(self, model_settings=model_settings, data_settings=data_settings))
 
+    def identity(self) -> dict[str, Any]:
+        """The part of it that decides a result: as `recipe`, but a data file by its name, wherever it lies."""
+        recipe = self.recipe()
+        return {**recipe, "data": Path(self.data).name} if self.data.endswith(".npz") else recipe
+
     def load_data(self, data_dir: Path | None = None) -> DataSet:
         """Load the data set, label noise applied."""
         data = load_data(self.data, data_dir=data_dir, settings=self.data_settings)
@@ -69,7 +75,11 @@ class Problem:
     def build_model(self, data: DataSet, seed: int = 0) -> nn.Module:
         """Build the network for that data, its weights drawn with the seed; torch's random state stays as it was."""
         with preserved_rng(torch.device("cpu"), seed):
-            return build_model(self.model, data.input_shape, data.num_outputs, self.model_settings)
+            model = build_model(self.model, data.input_shape, data.num_outputs, self.model_settings)
+            if any(is_lazy(tensor) for tensor in model.parameters()):
+                apply_module(model.eval(), data.train[:2].inputs)  # lazy layers learn their shapes from data
+                model.train()
+            return model
 
     def find_loss(self, data: DataSet) -> str | Loss:
         """The loss: by name for `Objective`, or the user's own function."""

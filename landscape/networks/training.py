@@ -78,6 +78,16 @@ class TrainingRecipe:
         return asdict(self)
 
 
+def check_precision(precision: str, device: torch.device) -> None:
+    """Make sure that a device can train in a precision.
+
+    Raises:
+        RequestError: If it can't.
+    """
+    if precision == "fp16" and device.type != "cuda":
+        raise RequestError("precision fp16 needs CUDA; use bf16 or float32 on the CPU")
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained network and what was recorded on the way.
@@ -128,9 +138,8 @@ def train(
     if evaluate_every < 0:
         raise RequestError(f"evaluate_every must be at least 0, got {evaluate_every}")
     device = torch.device(device)
+    check_precision(recipe.precision, device)
     amp = recipe.precision in ("bf16", "fp16")
-    if recipe.precision == "fp16" and device.type != "cuda":
-        raise RequestError("precision fp16 needs CUDA; use bf16 or float32 on the CPU")
     dtype = torch.float32 if amp else PRECISIONS[recipe.precision]
     model = copy_module(model).to(device, dtype)
     samples = Samples(data.train, device, dtype)

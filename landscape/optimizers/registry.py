@@ -29,7 +29,7 @@ def sgd(
 ) -> Optimizer:
     r"""Stochastic gradient descent, :math:`x \leftarrow x - \alpha v`, :math:`v \leftarrow \mu v + g`."""
     if nesterov and momentum == 0:
-        raise RequestError("optimizer 'sgd': nesterov needs a momentum; set momentum=0.9 or leave nesterov out")
+        raise RequestError("nesterov needs a momentum; set momentum=0.9 or leave nesterov out")
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
 
@@ -70,7 +70,9 @@ def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[
     """
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
-    return resolve(f"optimizer '{name}'", OPTIMIZERS[name], hyperparameters)
+    values = resolve(f"optimizer '{name}'", OPTIMIZERS[name], hyperparameters)
+    OPTIMIZERS[name]([torch.zeros(1, requires_grad=True)], **values)  # refuses values that don't go together
+    return values
 
 
 def make_optimizer(name: str, model: nn.Module | Iterable[Tensor], **hyperparameters: Any) -> Optimizer:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from landscape.errors import RequestError, WorkError
 from landscape.networks.checkpoint import read_recipe, save_checkpoint
+from landscape.networks.datasets import DataSet
 from landscape.networks.loop import Report, Resume
 from landscape.networks.problem import Problem
-from landscape.networks.training import Trained, TrainingRecipe, train
+from landscape.networks.sampling import Shuffle, augment
+from landscape.networks.training import Trained, TrainingRecipe, check_precision, train
+from landscape.objective.losses import Loss
 from landscape.objective.objective import Objective
 from landscape.sweeps import store
 from landscape.sweeps.recipe import environment, recipe_hash
@@ -68,13 +73,13 @@ def train_to_files(
         RequestError: If the request is wrong; nothing has been written then.
         WorkError: If the training diverged.
     """
-    for name, count in {"checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}.items():
+    for name, count in {"checkpoint every": checkpoint_every, "evaluate every": evaluate_every}.items():
         if count < 0:
-            raise RequestError(f"{name.replace('_', ' ')} must be at least 0, got {count}")
+            raise RequestError(f"{name} K epochs: K must be at least 0 (0 for the end only), got {count}")
     data = problem.load_data(data_dir)
     model = problem.build_model(data, recipe.seed)
     loss = problem.find_loss(data)
-    Objective(model, data.train, loss, device=device).check()
+    _check(model, data, loss, recipe, device)
     contents = {
         "problem": problem.recipe(),
         "data": data.digest,
@@ -82,38 +87,42 @@ def train_to_files(
         "checkpoint_every": checkpoint_every,
         "evaluate_every": evaluate_every,
     }
-    signature = recipe_hash(contents)
-    if _finished(out, signature, overwrite):
-        return TrainedFiles(out, out.with_suffix(".zarr"), fresh=False)
-    prepare_folder(out)
-    resume = Resume(out.with_name(f".{out.name}.partial"), signature, autosave_seconds)
-    resume.claim(overwrite)
+    identity = {**contents, "problem": problem.identity()}
+    signature = recipe_hash(identity)
     history_path = out.with_suffix(".zarr")
-    store.create(history_path, contents, kind="train", attrs={"device": device}, overwrite=overwrite)
+    resume = Resume(out.with_name(f".{out.name}.partial"), signature, autosave_seconds)
+    if _finished(out, history_path, signature, overwrite):
+        resume.path.unlink(missing_ok=True)
+        return TrainedFiles(out, history_path, fresh=False)
+    epochs = _epoch_files(out, recipe, len(data.train), checkpoint_every)
+    for path in epochs.values():
+        _refuse_other(path, signature, overwrite)
+    prepare_folder(out)
+    resume.claim(overwrite)
+    store.create(history_path, identity, kind="train", attrs={"device": device}, overwrite=overwrite)
     header = {**contents, "signature": signature, "environment": environment(device)}
 
     def on_epoch(epoch: int, module: nn.Module) -> None:
-        if checkpoint_every and epoch % checkpoint_every == 0:
-            save_checkpoint(
-                out.with_name(f"{out.stem}-epoch{epoch:04d}.safetensors"), module, {**header, "epoch": epoch}
-            )
+        if epoch in epochs:
+            save_checkpoint(epochs[epoch], module, {**header, "epoch": epoch})
 
-    trained = train(
-        model,
-        data,
-        recipe,
-        loss=loss,
-        device=device,
-        evaluate_every=evaluate_every,
-        on_epoch=on_epoch,
-        resume=resume,
-        report=report,
-    )
-    _write_history(history_path, trained)
-    diverged = trained.history.diverged_at
-    if diverged is None:
-        save_checkpoint(out, trained.model, header)
-    resume.path.unlink(missing_ok=True)
+    with store.claim(history_path):
+        trained = train(
+            model,
+            data,
+            recipe,
+            loss=loss,
+            device=device,
+            evaluate_every=evaluate_every,
+            on_epoch=on_epoch,
+            resume=resume,
+            report=report,
+        )
+        _write_history(history_path, trained)
+        diverged = trained.history.diverged_at
+        if diverged is None:
+            save_checkpoint(out, trained.model, header)
+        resume.path.unlink(missing_ok=True)
     if diverged is not None:
         raise WorkError(
             f"the training diverged: the loss is not finite after step {diverged}; no checkpoint was written, "
@@ -122,15 +131,44 @@ def train_to_files(
     return TrainedFiles(out, history_path, fresh=True)
 
 
-def _finished(out: Path, signature: str, overwrite: bool) -> bool:
+def _check(model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRecipe, device: str) -> None:
+    """Try everything on a few samples, so that a wrong request ends before anything is written."""
+    objective = Objective(model, data.train, loss, device=device)
+    for split in data.splits.values():
+        objective.on(split).check()
+    augment(recipe.augmentation, data.train[:2].inputs, torch.Generator())
+    check_precision(recipe.precision, torch.device(device))
+
+
+def _finished(out: Path, history: Path, signature: str, overwrite: bool) -> bool:
     """Whether this very run has been finished; raises if something else may not be replaced."""
     if out.suffix != ".safetensors":
         raise RequestError(f"a checkpoint is written as .safetensors, not '{out.name}': choose another --out")
-    if not out.exists() or (overwrite and out.is_file()):
-        return False
-    if out.is_file() and (read_recipe(out) or {}).get("signature") == signature:
-        return True
-    raise RequestError(f"{out} exists and was made otherwise: choose another --out, or replace it by --overwrite")
+    _refuse_other(out, signature, overwrite)
+    return out.exists() and not overwrite and history.exists()
+
+
+def _refuse_other(path: Path, signature: str, overwrite: bool) -> None:
+    """Refuse to replace a file, unless this very run made it or it may be overwritten."""
+    if not path.exists() or (path.is_file() and (overwrite or _signature(path) == signature)):
+        return
+    advice = "choose another --out, or replace it by --overwrite" if path.is_file() else "choose another --out"
+    raise RequestError(f"{path} exists and was made otherwise: {advice}")
+
+
+def _signature(path: Path) -> Any:
+    """The signature of the run that wrote a checkpoint; None for any other file."""
+    return (read_recipe(path) or {}).get("signature")
+
+
+def _epoch_files(out: Path, recipe: TrainingRecipe, num_samples: int, every: int) -> dict[int, Path]:
+    """The further checkpoints that a run will write, by epoch."""
+    if not every:
+        return {}
+    per_epoch = Shuffle(num_samples, recipe.batch_size, recipe.seed).steps_per_epoch
+    epochs = recipe.epochs if recipe.steps is None else recipe.steps // per_epoch
+    numbers = range(every, (epochs or 0) + 1, every)
+    return {number: out.with_name(f"{out.stem}-epoch{number:04d}.safetensors") for number in numbers}
 
 
 def prepare_folder(out: Path) -> None:

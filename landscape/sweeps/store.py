@@ -75,6 +75,8 @@ def create(
                 _empty(scratch, keep=("lock", "tasks"))
                 for leftover in path.rglob("*.partial"):
                     leftover.unlink()
+                if found.get("complete"):  # nobody is going to finish it again
+                    shutil.rmtree(scratch)
             return True
     described = {
         "kind": kind,

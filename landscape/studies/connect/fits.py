@@ -1,24 +1,20 @@
-"""The fitted curves of a study: the sweep that fits them, and how they are loaded again."""
+"""The fitted curves of a study: the sweep that fits them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import RequestError, unknown
-from landscape.geometry.slices import Curve, make_curve
 from landscape.networks.loop import Resume
 from landscape.objective.parameters import Layout
 from landscape.studies.connect.fitting import CurveRecipe, fit_curve
 from landscape.studies.networks import Network
-from landscape.sweeps import store
-from landscape.sweeps.schema import Sweep, Variable
+from landscape.sweeps.schema import Status, Sweep, Variable
 
 
 def fit_sweep(
@@ -28,6 +24,8 @@ def fit_sweep(
     pairs: Sequence[tuple[int, int]],
     recipe: CurveRecipe,
     signature: str,
+    problem: str | None = None,
+    autosave_seconds: float = 20.0,
 ) -> Sweep:
     """Fit one kind of curve between each pair: node `connect/fit/<kind>`.
 
@@ -38,6 +36,8 @@ def fit_sweep(
         pairs: Numbers of the checkpoints of each pair.
         recipe: How to fit.
         signature: Hash of the whole study, by which a killed fit finds its own state.
+        problem: Network, data and loss by name, as JSON, from which a point of the curve is made a network again.
+        autosave_seconds: Time between saves of that state.
     """
     num_samples = len(network.data.train)
     every, total = recipe.steps_per_epoch(num_samples), recipe.num_steps(num_samples)
@@ -64,9 +64,11 @@ def fit_sweep(
             "pairs": list(pairs),
             "recipe": recipe,
             "signature": signature,
+            "autosave_seconds": autosave_seconds,
         },
         attrs={
             "curve": kind,
+            "problem": problem,
             "parameter_names": json.dumps(layout.names),
             "parameter_shapes": json.dumps([list(shape) for shape in layout.shapes]),
         },
@@ -78,7 +80,7 @@ def fitter(arguments: Mapping[str, Any]) -> Callable[..., Mapping[str, Any]]:
 
     Args:
         arguments: `kind`, `network` (`Network`), `thetas` (C, D), `pairs` [(i, j)], `recipe` (`CurveRecipe`),
-            `signature` of the whole study.
+            `signature` of the whole study, `autosave_seconds`.
     """
     network: Network = arguments["network"]
     recipe: CurveRecipe = arguments["recipe"]
@@ -88,40 +90,14 @@ def fitter(arguments: Mapping[str, Any]) -> Callable[..., Mapping[str, Any]]:
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
         (pair,) = coordinates["pair"]
         start, end = (thetas[index] for index in pairs[pair])
-        resume = Resume(task.scratch, f"{arguments['signature']} {kind} {pair}")
+        resume = Resume(task.scratch, f"{arguments['signature']} {kind} {pair}", arguments["autosave_seconds"])
         losses = np.full(len(coordinates["step"]), np.nan)
         if torch.equal(start, end):  # nothing to connect: the curve that stays where it is
             points = start.expand(recipe.bends + 2, -1).clone()
-        else:
-            curve, history = fit_curve(kind, start, end, objective, recipe, resume=resume, report=task.report)
-            points = curve.control_points
-            found = [row["loss"] for row in history.rows if row["step"] > 0]
-            losses[: len(found)] = found
-        return {"control_points": points.cpu().numpy()[None], "loss": losses[None]}
+            return {"control_points": points.numpy()[None], "loss": losses[None], "status": Status.STOPPED}
+        curve, history = fit_curve(kind, start, end, objective, recipe, resume=resume, report=task.report)
+        found = [row["loss"] for row in history.rows if row["step"] > 0]
+        losses[: len(found)] = found
+        return {"control_points": curve.control_points.cpu().numpy()[None], "loss": losses[None]}
 
     return evaluate
-
-
-def load_curve(path: Path | str, curve: str = "bezier", pair: int = 0) -> Curve:
-    """Load a fitted curve from a store of `landscape connect`.
-
-    Args:
-        path: The store.
-        curve: Name of the curve: one that was fitted, or `linear`.
-        pair: Number of the pair.
-
-    Returns:
-        The curve; `load_curve(...)(t)` gives parameters, shape `(D,)` for a scalar tensor t.
-
-    Raises:
-        RequestError: If there is no store, or no such curve or pair in it.
-    """
-    tree = store.open(path)
-    fits = tree["connect/fit"].children if "/connect/fit" in tree.groups else {}
-    if curve not in fits and not (curve == "linear" and fits):
-        raise unknown("curve in the store", curve, ["linear", *fits])
-    fitted = fits[curve if curve in fits else next(iter(fits))]
-    if not 0 <= pair < fitted.sizes["pair"]:
-        raise RequestError(f"{path} has pairs 0 to {fitted.sizes['pair'] - 1}, not {pair}")
-    points = torch.from_numpy(fitted["control_points"].isel(pair=pair).values)
-    return make_curve(curve, points[[0, -1]] if curve == "linear" else points)

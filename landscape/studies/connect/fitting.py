@@ -65,6 +65,8 @@ class CurveRecipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RequestError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
+        if self.seed < 0:
+            raise RequestError(f"seed must be at least 0, got {self.seed}")
         if (self.epochs is None) == (self.steps is None):
             raise RequestError("say how long to fit by epochs or by steps, not both")
         if self.nodes not in NODES:

@@ -18,12 +18,14 @@ from landscape.geometry.measure import arc_length
 from landscape.geometry.slices import Curve, make_curve
 from landscape.objective.objective import Objective
 from landscape.studies.connect.evaluation import curve_sweep, plane_sweep, quantities
-from landscape.studies.connect.fits import fit_sweep, load_curve
+from landscape.studies.connect.fits import fit_sweep
 from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, write_marks
 from landscape.studies.connect.recipe import ConnectRecipe
+from landscape.studies.curves import load_curve
 from landscape.studies.networks import Checkpoints, Network, Source, gather
+from landscape.sweeps import engine as engines
 from landscape.sweeps import store
-from landscape.sweeps.recipe import recipe_hash
+from landscape.sweeps.recipe import canonical, recipe_hash
 from landscape.sweeps.schema import Sweep, Variable
 from landscape.sweeps.sweep import run
 
@@ -49,6 +51,7 @@ def connect(
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    autosave_seconds: float = 20.0,
 ) -> xarray.DataTree:
     """Connect networks by curves of low loss and store the loss along them.
 
@@ -67,6 +70,7 @@ def connect(
         workers: Number of processes.
         overwrite: Replace a store of another recipe.
         progress: Whether to show progress on stderr.
+        autosave_seconds: Time between saves of a fit's state.
 
     Returns:
         The store, as `landscape.open` gives it.
@@ -90,10 +94,10 @@ def connect(
         ends.models[0], ends.data, ends.loss, recipe.samples, recipe.batchnorm, recipe.weight_decay, device
     )
     study = Study(ends, network, recipe)
-    study.check()
+    study.check(engine, workers)
     resumed = store.create(out, study.recipe(), kind="connect", attrs={"device": device}, overwrite=overwrite)
     if not (resumed and store.attributes(out)["complete"]):
-        study.run(Path(out), engine=engine, workers=workers, progress=progress)
+        study.run(Path(out), engine=engine, workers=workers, progress=progress, autosave=autosave_seconds)
     return store.open(out)
 
 
@@ -111,7 +115,7 @@ class Study:
         self.pairs = list(itertools.combinations(range(len(ends.names)), 2))
         self.thetas = ends.thetas()
         available = tuple(ends.data.splits)
-        self.splits = recipe.splits or available
+        self.splits = tuple(dict.fromkeys(recipe.splits or available))
         for split in self.splits:
             if split not in available:
                 raise unknown("split", split, available)
@@ -131,17 +135,25 @@ class Study:
             "splits": self.splits,
         }
 
-    def check(self) -> None:
-        """Evaluate and differentiate one batch, so that a wrong request ends before anything is written."""
+    def check(self, engine: str, workers: int | None) -> None:
+        """Try everything on a few samples, so that a wrong request ends before anything is written."""
+        engines.check(engine, workers)
         self.network.training_objective().check()
+        for objective in self.network.objectives(self.splits).values():
+            objective.check()
+        if engine == "processes":
+            self.network.check_transport()
 
-    def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
+    def run(self, path: Path, *, engine: str, workers: int | None, progress: bool, autosave: float) -> None:
         """Compute what the store lacks, and complete it."""
         objectives = self.network.objectives(self.splits)
         objective = next(iter(objectives.values()))
         options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
         kinds, fit, signature = self.settings.curves, self.settings.fit, recipe_hash(self.recipe())
-        fits = [fit_sweep(kind, self.network, self.thetas, self.pairs, fit, signature) for kind in kinds]
+        named = None if self.ends.named is None else canonical(self.ends.named.recipe())
+        fits = [
+            fit_sweep(kind, self.network, self.thetas, self.pairs, fit, signature, named, autosave) for kind in kinds
+        ]
         run(path, fits, describe="fit", **options)
         fitted = {kind: [load_curve(path, kind, pair) for pair in range(len(self.pairs))] for kind in kinds}
         curves = {"linear": [make_curve("linear", self.thetas[list(pair)]) for pair in self.pairs], **fitted}
