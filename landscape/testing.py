@@ -44,4 +44,5 @@ class LinearRegression:
         r"""Where :math:`L(\theta) + \frac\lambda2 \|\theta\|^2` is least, shape `(d,)`."""
         n, d = self.inputs.shape
         hessian = 2 / n * self.inputs.T @ self.inputs + weight_decay * torch.eye(d, dtype=self.inputs.dtype)
-        return torch.linalg.solve(hessian, 2 / n * self.inputs.T @ self.targets[:, 0])
+        minimum: Tensor = torch.linalg.solve(hessian, 2 / n * self.inputs.T @ self.targets[:, 0])
+        return minimum
