@@ -70,6 +70,9 @@ def draw(tree: xr.DataTree, picture: str = "all", **options: Any) -> StyledFigur
             such option.
     """
     kind = str(tree.attrs.get("kind", ""))
+    if kind == "experiment":
+        name = tree.attrs.get("experiment", "NAME")
+        raise RequestError(f"an experiment draws its own figure: use `landscape figure {name}`")
     if kind not in PICTURES:
         raise RequestError(f"no figure for a store of kind '{kind}': expected one of {', '.join(PICTURES)}")
     if picture not in PICTURES[kind]:

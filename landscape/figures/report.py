@@ -36,12 +36,15 @@ def report(found: Mapping[str, Any], name: str) -> str:
         ]
     if found.get("history"):
         lines += ["", "history", *_indent(_history(found["history"]))]
+    if found.get("values"):
+        lines += ["", "values", *_indent(_values(found["values"]))]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _about(found: Mapping[str, Any]) -> list[Row]:
     """When, where and with what it was made, and how far it is."""
     attributes = dict(found["attributes"])
+    attributes.pop("experiment_recipe", None)  # stands below, as the recipe or in it
     rows: list[Row] = [("made", str(attributes.pop("created", "–"))), ("device", str(attributes.pop("device", "–")))]
     versions = [
         f"{name.removesuffix('_version')} {attributes.pop(name)}"
@@ -114,6 +117,17 @@ def _history(entries: Sequence[Mapping[str, Any]]) -> list[str]:
             row.append(text if key != "step" else str(value if value is not None else "–"))
         rows.append(row)
     return _table([head, *rows], right=range(1, len(head)))
+
+
+def _values(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line for each variable of an experiment."""
+    rows: list[Row] = [["variable", "over", "lowest", "median", "highest", "units", "finite"]]
+    for entry in entries:
+        over = ", ".join(f"{dim} {size}" for dim, size in entry["dims"].items())
+        amounts = [_amount(entry[key]) for key in ("lowest", "median", "highest")]
+        finite = f"{entry['finite']}/{entry['points']}"
+        rows.append([f"{entry['node']}/{entry['variable']}", over, *amounts, entry["units"], finite])
+    return _table(rows, right=range(2, 5))
 
 
 def _flat(recipe: Any, prefix: str = "") -> list[Row]:

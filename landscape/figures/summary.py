@@ -25,7 +25,8 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         An object fit for JSON (None where a value is missing or isn't finite): `kind`, `complete`, `recipe`,
         `recipe_hash`, `attributes` (versions, device, creation time …), `progress` (points done, not finite,
         failed and in all, for each node) and, by kind, `checkpoints` and `curves` (one entry for each pair,
-        curve and split) or `history` (one for each split). Losses in nats, errors in [0, 1].
+        curve and split), `history` (one for each split) or, for an experiment with a grid of its own, `values` (one for
+        each variable). Losses in nats, errors in [0, 1].
     """
     attrs = {str(name): value for name, value in tree.attrs.items()}
     found: dict[str, Any] = {
@@ -36,11 +37,13 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         "attributes": {name: _plain(value) for name, value in attrs.items() if name not in OWN_ATTRS},
         "progress": _progress(tree),
     }
-    if "/connect" in tree.groups:
+    if "/connect" in tree.groups and tree["connect"].data_vars:
         found["checkpoints"] = _checkpoints(dataset(tree, "connect"))
         found["curves"] = _curves(tree)
     if "/train" in tree.groups:
         found["history"] = _history(dataset(tree, "train"))
+    if found["kind"] == "experiment":
+        found["values"] = _values(tree)
     return found
 
 
@@ -154,6 +157,28 @@ def _history(train: xr.Dataset) -> list[dict[str, Any]]:
         if "seconds" in train and np.isfinite(train["seconds"].values).any():
             row["seconds"] = _plain(np.nanmax(train["seconds"].values))
         rows.append(row)
+    return rows
+
+
+def _values(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """Shape and range of every variable but the status."""
+    rows = []
+    for node in tree.subtree:
+        for name, variable in node.to_dataset(inherit=False).data_vars.items():
+            if name == "status" or variable.dtype.kind != "f":
+                continue
+            finite = variable.values[np.isfinite(variable.values)]
+            row: dict[str, Any] = {
+                "node": node.path.strip("/"),
+                "variable": str(name),
+                "dims": {str(dim): size for dim, size in variable.sizes.items()},
+                "units": str(variable.attrs.get("units", "")),
+                "finite": int(finite.size),
+                "points": int(variable.size),
+            }
+            for label, measure in (("lowest", np.min), ("median", np.median), ("highest", np.max)):
+                row[label] = _plain(measure(finite)) if finite.size else None
+            rows.append(row)
     return rows
 
 

@@ -1,0 +1,1 @@
+"""Measured claims: each file is run by `python -m landscape.experiments.benchmarks.NAME [--json]`."""

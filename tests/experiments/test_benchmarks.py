@@ -1,0 +1,31 @@
+"""The benchmarks run and print what they measured; how fast this machine is, is no matter of tests."""
+
+import importlib
+import json
+
+import pytest
+from click.testing import CliRunner
+
+BENCHMARKS = {"curve_step": ["--repetitions", "2", "--steps", "1"], "startup": ["--repetitions", "1"]}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_table_or_an_object(name):
+    command = importlib.import_module(f"landscape.experiments.benchmarks.{name}").main
+    table = CliRunner().invoke(command, BENCHMARKS[name], catch_exceptions=False)
+    assert table.exit_code == 0
+    assert "limit" in table.output
+    found = CliRunner().invoke(command, [*BENCHMARKS[name], "--json"], catch_exceptions=False)
+    result = json.loads(found.output)
+    assert result["benchmark"] == name
+    assert result["limit"] > 0
+
+
+def test_turns_are_taken_in_order():
+    from landscape.experiments.benchmarks.harness import take_turns
+
+    calls = []
+    functions = {name: lambda number, name=name: calls.append((name, number)) for name in "ab"}
+    times = take_turns(functions, repetitions=2, calls=2, warm_up=1)
+    assert calls == [(name, 2 * turn + k) for turn in range(3) for name in "ab" for k in range(2)]
+    assert times["a"].wall.shape == times["b"].processor.shape == (2,)
