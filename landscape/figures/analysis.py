@@ -21,7 +21,10 @@ def dataset(tree: xr.DataTree, node: str) -> xr.Dataset:
         raise RequestError(f"the store has no '{node}': expected one that `landscape {node.split('/')[0]}` wrote")
     found = tree[node]
     assert isinstance(found, xr.DataTree)
-    return found.to_dataset()
+    data = found.to_dataset()
+    if not data.data_vars:
+        raise RequestError(f"the store's '{node}' is empty yet: repeat the command that writes it")
+    return data
 
 
 def checkpoints(connect: xr.Dataset) -> list[str]:
@@ -53,7 +56,9 @@ def barrier(connect: xr.Dataset, variable: str = "loss") -> xr.DataArray:
     """
     values = connect[variable]
     t = connect["t"]
-    ends = values.isel(t=0, drop=True) * (1 - t) + values.isel(t=-1, drop=True) * t
+    first, last = values.isel(t=0, drop=True), values.isel(t=-1, drop=True)
+    # Written so that rounding leaves it exact at both ends, and everywhere if they are equal.
+    ends = xr.where(t < 0.5, first + t * (last - first), last - (1 - t) * (last - first))
     excess = values.where(np.isfinite(values)) - ends.where(np.isfinite(ends))
     result = excess.max("t").rename("barrier").assign_attrs(values.attrs)
     result.attrs["long_name"] = f"{variable} barrier"
@@ -159,10 +164,10 @@ def planes(tree: xr.DataTree, pair: int | None, split: str, variable: str = "los
     found = []
     for name in sorted(children, key=lambda child: (order.index(child) if child in order else 99, child)):
         data = dataset(tree, f"connect/plane/{name}")
-        if "pair" in data["loss"].dims:
+        if not {variable, "point_alpha", "point_beta"} <= data.keys() or split not in data["split"].values:
+            continue  # the run has not come that far
+        if "pair" in data[variable].dims:
             data = select_pair(data, pair)
-        if variable not in data or split not in data["split"].values:
-            continue
         values = data[variable].sel(split=split).transpose("beta", "alpha").load()
         computed = np.ones(values.shape, bool)
         if "status" in data:

@@ -24,7 +24,7 @@ from landscape.sweeps import store
 from landscape.sweeps.recipe import environment, recipe_hash
 from landscape.sweeps.schema import Variable
 
-UNITS = {"loss": "nats", "error": "1", "learning_rate": "1", "seconds": "s"}
+UNITS = {"error": "1", "learning_rate": "1", "seconds": "s"}
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,10 @@ def _write_history(path: Path, trained: Trained) -> None:
     }
     values |= {name: np.array([row[name] for row in rows]) for name in ("learning_rate", "seconds")}
     values["samples"] = np.array(list(trained.samples.values()), np.int64)
+    units = {**UNITS, "loss": "nats" if "error" in quantities else "units of the loss"}
     dims = {"learning_rate": ("step",), "seconds": ("step",), "samples": ("split",)}
     variables = {
-        name: Variable(dims.get(name, ("step", "split")), value.dtype.str, {"units": UNITS.get(name, "1")})
+        name: Variable(dims.get(name, ("step", "split")), value.dtype.str, {"units": units.get(name, "1")})
         for name, value in values.items()
     }
     coords = {"step": np.array([int(row["step"]) for row in rows]), "split": splits}

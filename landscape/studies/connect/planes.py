@@ -1,4 +1,7 @@
-"""The planes that `connect` draws: one through each fitted curve, and one through the first three checkpoints."""
+"""The planes that `connect` draws: one through each fitted curve, and one through the first three checkpoints.
+
+And the curve between equal checkpoints, which spans none.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,27 @@ import torch
 from torch import Tensor
 
 from landscape.geometry.measure import FittedPlane, fit_plane
-from landscape.geometry.slices import Curve
+from landscape.geometry.slices import Curve, Line
 from landscape.sweeps import store
 from landscape.sweeps.schema import Variable
 
 DISTANCE = {"units": "distance in weight space"}
 MARGIN = 0.25
 """Margin beyond what a plane shows, as a share of the distance between the end points."""
+
+
+class Still(Line):
+    """A curve between equal points, which stays at the first one bit for bit."""
+
+    def basis(self, t: Tensor) -> Tensor:
+        """:math:`(1, 0)`."""
+        return torch.stack([torch.ones_like(t), torch.zeros_like(t)], dim=-1)
+
+
+def settled(curve: Curve) -> Curve:
+    """The curve itself; where all its control points are equal, one on which rounding changes nothing."""
+    points = curve.control_points
+    return Still(points[[0, -1]]) if bool((points == points[0]).all()) else curve
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from landscape.geometry.slices import Curve, make_curve
 from landscape.objective.objective import Objective
 from landscape.studies.connect.evaluation import curve_sweep, plane_sweep, quantities
 from landscape.studies.connect.fits import fit_sweep
-from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, write_marks
+from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, settled, write_marks
 from landscape.studies.connect.recipe import ConnectRecipe
 from landscape.studies.curves import load_curve
 from landscape.studies.networks import Checkpoints, Network, Source, gather
@@ -154,19 +154,22 @@ class Study:
         fits = [
             fit_sweep(kind, self.network, self.thetas, self.pairs, fit, signature, named, autosave) for kind in kinds
         ]
+        coords = self._coords(("linear", *kinds))
+        store.add_node(path, "connect", coords, curve_sweep(self.network, {}, coords, objective).stored())
         run(path, fits, describe="fit", **options)
         fitted = {kind: [load_curve(path, kind, pair) for pair in range(len(self.pairs))] for kind in kinds}
-        curves = {"linear": [make_curve("linear", self.thetas[list(pair)]) for pair in self.pairs], **fitted}
+        lines = [make_curve("linear", self.thetas[list(pair)]) for pair in self.pairs]
+        curves = {name: list(map(settled, some)) for name, some in {"linear": lines, **fitted}.items()}
         grids = plane_grids(self.thetas, fitted, self.t, self.settings.plane)
-        sweeps = [curve_sweep(self.network, curves, self._coords(curves), objective)]
+        sweeps = [curve_sweep(self.network, curves, coords, objective)]
         sweeps += [self._plane_sweep(grid, objective) for grid in grids]
-        run(path, sweeps, describe="evaluate", **options)
-        for grid in grids:
+        for grid in grids:  # first, so that a store on the way can be drawn
             write_marks(path, grid)
-        self._write_derived(path, curves)
+        run(path, sweeps, describe="evaluate", **options)
+        self._write_derived(path, curves, coords)
         store.finish(path)
 
-    def _coords(self, curves: Mapping[str, Any]) -> dict[str, Any]:
+    def _coords(self, curves: Sequence[str]) -> dict[str, Any]:
         names = self.ends.names
         return {
             "pair": np.arange(len(self.pairs)),
@@ -187,7 +190,7 @@ class Study:
         planes = [None if plane is None else plane.plane for plane in grid.planes]
         return plane_sweep(f"connect/plane/{grid.name}", self.network, planes, coords, objective)
 
-    def _write_derived(self, path: Path, curves: Mapping[str, Sequence[Curve]]) -> None:
+    def _write_derived(self, path: Path, curves: Mapping[str, Sequence[Curve]], coords: Mapping[str, Any]) -> None:
         """Lengths, barriers, and the checkpoints' loss with their own BatchNorm statistics."""
         t = torch.from_numpy(self.t)
         lengths = np.array([[arc_length(curve, t).numpy() for curve in pairs] for pairs in curves.values()])
@@ -206,7 +209,7 @@ class Study:
                 label = "barrier" if name == "loss" else f"barrier_{name}"
                 values[label] = height.values
                 variables[label] = Variable(("pair", "curve", "split"), attrs=height.attrs)
-        store.add_node(path, "connect", self._coords(curves), variables)
+        store.add_node(path, "connect", coords, variables)
         for name, array in values.items():
             store.write(path, "connect", name, array)
 
