@@ -155,10 +155,11 @@ class Samples:
         """Hold all labels to the classes that the model has outputs for.
 
         Raises:
-            RequestError: If a label lies outside; -100 (no target) is allowed.
+            RequestError: If a label lies outside; for tokens -100 (no target) is allowed.
         """
         for _, targets in self.batches(4096):
-            wrong = (targets >= num_classes) | ((targets < 0) & (targets != IGNORED_TOKEN))
+            allowed = (targets == IGNORED_TOKEN) & (targets.ndim > 1)
+            wrong = ((targets < 0) | (targets >= num_classes)) & ~allowed
             if bool(wrong.any()):
                 label = int(targets[wrong][0])
                 raise RequestError(
