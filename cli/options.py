@@ -51,9 +51,14 @@ def combined(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
-def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
-    """Take a YAML file's entries as the options' defaults."""
-    changes: dict[str, Any] = dict(ctx.meta.get("config_set", {}))
+def _read_config(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Take a YAML file's entries, and single changes to them, as the options' defaults.
+
+    Click calls this for --config and for --config-set, in the order in which they were given.
+    """
+    ctx.meta[str(param.name)] = value
+    path: Path | None = ctx.meta.get("config")
+    changes: dict[str, Any] = dict(ctx.meta.get("config_set") or ())
     if path is None and not changes:
         return
     from landscape.sweeps.recipe import from_yaml
@@ -85,11 +90,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, path: Path | None) 
     ctx.default_map = defaults
 
 
-def _keep_changes(ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, Any], ...]) -> None:
-    """Keep single entries for the configuration that is read next."""
-    ctx.meta["config_set"] = dict(pairs)
-
-
 config = combined(
     click.option(
         "--config-set",
@@ -97,7 +97,7 @@ config = combined(
         multiple=True,
         is_eager=True,
         expose_value=False,
-        callback=_keep_changes,
+        callback=_read_config,
         help="Change one entry of --config.",
     ),
     click.option(

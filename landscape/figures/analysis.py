@@ -58,9 +58,9 @@ def barrier(connect: xr.Dataset, variable: str = "loss") -> xr.DataArray:
     t = connect["t"]
     first, last = values.isel(t=0, drop=True), values.isel(t=-1, drop=True)
     # Written so that rounding leaves it exact at both ends, and everywhere if they are equal.
-    ends = xr.where(t < 0.5, first + t * (last - first), last - (1 - t) * (last - first))
+    ends: xr.DataArray = (first + t * (last - first)).where(t < 0.5, last - (1 - t) * (last - first))
     excess = values.where(np.isfinite(values)) - ends.where(np.isfinite(ends))
-    result = excess.max("t").rename("barrier").assign_attrs(values.attrs)
+    result: xr.DataArray = excess.max("t").rename("barrier").assign_attrs(values.attrs)
     result.attrs["long_name"] = f"{variable} barrier"
     return result.transpose("pair", "curve", "split")
 

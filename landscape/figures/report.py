@@ -26,16 +26,18 @@ def report(found: Mapping[str, Any], name: str) -> str:
     lines += _table(_about(found))
     if found.get("recipe"):
         lines += ["", "recipe", *_indent(_table(_flat(found["recipe"])))]
+    units = str(found.get("loss_units", "nats"))
     if found.get("checkpoints"):
-        lines += ["", "checkpoints (with their own BatchNorm statistics)", *_indent(_checkpoints(found["checkpoints"]))]
+        table = _indent(_checkpoints(found["checkpoints"], units))
+        lines += ["", "checkpoints (with their own BatchNorm statistics)", *table]
     if found.get("curves"):
         lines += [
             "",
-            "curves (losses in nats, errors in %, lengths as distance in weight space)",
+            f"curves (losses in {units}, errors in %, lengths as distance in weight space)",
             *_indent(_curves(found["curves"])),
         ]
     if found.get("history"):
-        lines += ["", "history", *_indent(_history(found["history"]))]
+        lines += ["", "history", *_indent(_history(found["history"], units))]
     if found.get("values"):
         lines += ["", "values", *_indent(_values(found["values"]))]
     return "\n".join(line.rstrip() for line in lines)
@@ -62,10 +64,10 @@ def _about(found: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _checkpoints(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def _checkpoints(entries: Sequence[Mapping[str, Any]], units: str) -> list[str]:
     """One line for each checkpoint."""
     measured = list(dict.fromkeys(key for entry in entries for key in entry if key != "name"))
-    head = ["name", *(_words(key) + (" (%)" if key.endswith("error") else " (nats)") for key in measured)]
+    head = ["name", *(_words(key) + (" (%)" if key.endswith("error") else f" ({units})") for key in measured)]
     rows = [
         [entry["name"], *((_percent if key.endswith("error") else _amount)(entry.get(key)) for key in measured)]
         for entry in entries
@@ -102,10 +104,11 @@ def _partly(entry: Mapping[str, Any]) -> bool:
     return bool(entry["done"] < entry["points"] or entry["not_finite"] or entry["failed"])
 
 
-def _history(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def _history(entries: Sequence[Mapping[str, Any]], loss_units: str) -> list[str]:
     """One line for each split of a training run."""
     names = [key for key in entries[0] if key != "split"]
-    units = {"loss": " (nats)", "lowest_loss": " (nats)", "error": " (%)", "lowest_error": " (%)"}
+    loss = f" ({loss_units})"
+    units = {"loss": loss, "lowest_loss": loss, "error": " (%)", "lowest_error": " (%)"}
     last = ("loss", "error", "step")
     head = ["split", *(("last " if key in last else "") + _words(key) + units.get(key, "") for key in names)]
     rows = []

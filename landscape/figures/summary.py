@@ -26,7 +26,7 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         `recipe_hash`, `attributes` (versions, device, creation time …), `progress` (points done, not finite,
         failed and in all, for each node) and, by kind, `checkpoints` and `curves` (one entry for each pair,
         curve and split), `history` (one for each split) or, for an experiment with a grid of its own, `values` (one for
-        each variable). Losses in nats, errors in [0, 1].
+        each variable). Losses in `loss_units` (nats for cross-entropy), errors in [0, 1].
     """
     attrs = {str(name): value for name, value in tree.attrs.items()}
     found: dict[str, Any] = {
@@ -40,11 +40,19 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
     if "/connect" in tree.groups and tree["connect"].data_vars:
         found["checkpoints"] = _checkpoints(dataset(tree, "connect"))
         found["curves"] = _curves(tree)
+        found["loss_units"] = _units(tree, "connect")
     if "/train" in tree.groups:
         found["history"] = _history(dataset(tree, "train"))
+        found["loss_units"] = _units(tree, "train")
     if found["kind"] == "experiment":
         found["values"] = _values(tree)
     return found
+
+
+def _units(tree: xr.DataTree, node: str) -> str:
+    """Units of the loss: nats for cross-entropy; those of another loss have no name."""
+    data = dataset(tree, node)
+    return str(data["loss"].attrs.get("units", "nats")) if "loss" in data else "nats"
 
 
 def _progress(tree: xr.DataTree) -> dict[str, dict[str, int]]:
