@@ -158,8 +158,9 @@ class Samples:
             RequestError: If a label lies outside; for tokens -100 (no target) is allowed.
         """
         for _, targets in self.batches(4096):
-            allowed = (targets == IGNORED_TOKEN) & (targets.ndim > 1)
-            wrong = ((targets < 0) | (targets >= num_classes)) & ~allowed
+            wrong = (targets < 0) | (targets >= num_classes)
+            if targets.ndim > 1:
+                wrong &= targets != IGNORED_TOKEN
             if bool(wrong.any()):
                 label = int(targets[wrong][0])
                 raise RequestError(

@@ -116,6 +116,9 @@ def test_labels_outside_of_the_classes():
     samples.check_labels(3)
     with pytest.raises(RequestError, match=r"label 2 lies outside the model's 2 classes \(0 to 1\)"):
         samples.check_labels(2)
-    Samples((INPUTS, TARGETS - 100 * (TARGETS == 0)), CPU, torch.float32).check_labels(3)
+    tokens = (TARGETS - 100 * (TARGETS == 0))[:, None].expand(-1, 2)
+    Samples((INPUTS, tokens), CPU, torch.float32).check_labels(3)  # a token may be left out, a sample not
+    with pytest.raises(RequestError, match="label -100"):
+        Samples((INPUTS, tokens[:, 0]), CPU, torch.float32).check_labels(3)
     with pytest.raises(RequestError, match="label -1"):
         Samples((INPUTS, TARGETS - 1), CPU, torch.float32).check_labels(3)
