@@ -31,10 +31,10 @@ from . import options
 @click.option("--schedule", default="cosine", show_default=True, metavar="NAME", help="Learning rates of the fit.")
 @click.option(
     "--nodes",
-    default="stratified",
+    default="golden",
     show_default=True,
     metavar="NAME",
-    help="How t is drawn: stratified, uniform or golden.",
+    help="How t is drawn: golden, stratified or uniform.",
 )
 @click.option(
     "--points", default=61, show_default=True, metavar="N", help="Values of t at which the loss is evaluated."

@@ -2,7 +2,7 @@ r"""Fit a curve between two networks: minimise :math:`\mathbb{E}_{t \sim U(0,1)}
 
 The gradient with respect to inner point j is :math:`c_j(t)\,\nabla L(\theta(t))`, so that a step costs one ordinary
 gradient. Two choices make the barrier fall fast for each of them (see the experiment `curve_optimizers`): Adam with a
-cosine schedule, and t drawn uniformly but stratified, one in each eighth of [0, 1] in random order.
+cosine schedule, and t uniform on [0, 1] but evenly spread over any stretch of steps, by the golden-ratio sequence.
 
 References:
     Garipov et al., "Loss surfaces, mode connectivity, and fast ensembling of DNNs", arXiv 1802.10026, section 3.
@@ -28,7 +28,7 @@ from landscape.objective.objective import Objective
 from landscape.optimizers.registry import make_optimizer, resolve_hyperparameters
 from landscape.optimizers.schedules import find_schedule
 
-NODES = ("stratified", "uniform", "golden")
+NODES = ("golden", "stratified", "uniform")
 STRATA = 8
 """Equal parts of [0, 1], from each of which `stratified` draws one t in turn."""
 
@@ -45,7 +45,7 @@ class CurveRecipe:
         optimizer: Name of an optimizer.
         hyperparameters: Its hyperparameters.
         schedule: Learning-rate schedule.
-        nodes: How t is drawn: `stratified`, `uniform` (independently) or `golden` (the golden-ratio sequence).
+        nodes: How t is drawn: by the `golden` ratio's sequence, `stratified`, or `uniform` (independently).
         seed: Decides minibatches, t and dropout.
     """
 
@@ -56,7 +56,7 @@ class CurveRecipe:
     optimizer: str = "adam"
     hyperparameters: Mapping[str, Any] = field(default_factory=lambda: {"lr": 0.01})
     schedule: str = "cosine"
-    nodes: str = "stratified"
+    nodes: str = "golden"
     seed: int = 0
 
     def __post_init__(self) -> None:
