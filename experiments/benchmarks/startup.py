@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,27 +13,25 @@ import click
 from .harness import as_json, present, quartiles, take_turns
 
 LIMIT = 0.4
-LOADED = """
-import sys
-from landscape.cli.main import main
-try:
-    main(["--help"])
-except SystemExit:
-    pass
-print("\\n" + " ".join(sorted({name.partition(".")[0] for name in sys.modules})))
-"""
 
 
-def command() -> list[str]:
-    """The installed command beside this interpreter, or else the module that it calls."""
-    script = Path(sys.executable).with_name("landscape")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "landscape.cli"]
+def command() -> str:
+    """The installed command beside this interpreter, or else the one on the path.
+
+    Raises:
+        click.ClickException: If there is none.
+    """
+    found = shutil.which("landscape", path=str(Path(sys.executable).parent)) or shutil.which("landscape")
+    if found is None:
+        raise click.ClickException("there is no command `landscape` to time: install the package first")
+    return found
 
 
-def loads_torch() -> bool:
+def loads_torch(script: str) -> bool:
     """Whether the help imports torch."""
-    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
-    return "torch" in done.stdout.splitlines()[-1].split()
+    arguments = [sys.executable, "-X", "importtime", script, "--help"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    return any(line.rpartition("|")[2].strip() == "torch" for line in done.stderr.splitlines())
 
 
 @click.command()
@@ -40,14 +39,15 @@ def loads_torch() -> bool:
 @as_json
 def main(repetitions: int, as_json: bool) -> None:
     """Time `landscape --help` on the clock, in turns with an interpreter that does nothing."""
-    commands = {"landscape --help": [*command(), "--help"], "python -c pass": [sys.executable, "-c", "pass"]}
+    script = command()
+    commands = {"landscape --help": [script, "--help"], "python -c pass": [sys.executable, "-c", "pass"]}
 
     def call(arguments: list[str]) -> Any:
         return lambda number: subprocess.run(arguments, stdout=subprocess.DEVNULL, check=True)
 
     times = take_turns({name: call(arguments) for name, arguments in commands.items()}, repetitions)
     seconds = {name: quartiles(one.wall) for name, one in times.items()}
-    median, torch = seconds["landscape --help"]["median"], loads_torch()
+    median, torch = seconds["landscape --help"]["median"], loads_torch(script)
     result = {
         "benchmark": "startup",
         "repetitions": repetitions,

@@ -110,7 +110,7 @@ def lowest_in_words(fits: xr.Dataset, count: int) -> str:
     """
     best = best_rates(fits).isel(budget=slice(-count, None))
     parts = []
-    for curve in best["curve"].values:
+    for curve in (str(curve) for curve in best["curve"].values):
         ways = []
         for way in dict.fromkeys(zip(fits["optimizer"].values, fits["schedule"].values, strict=True)):
             same = (fits["optimizer"] == way[0]) & (fits["schedule"] == way[1])
@@ -119,33 +119,40 @@ def lowest_in_words(fits: xr.Dataset, count: int) -> str:
             heights = " / ".join(number(float(height)) for height in chosen["median"].values)
             rates = " / ".join(f"{rate:g}" for rate in chosen["learning_rate"].values)
             ways.append(f"{way[0]} {way[1]} {heights} ({rates})")
-        parts.append(f"{curve}: {', '.join(ways)}")
+        name = LOOKS[curve].label if curve in LOOKS else curve
+        parts.append(f"{name}: {', '.join(ways)}")
     return "; ".join(parts)
 
 
 def nodes_in_words(fits: xr.Dataset) -> str:
-    """How often another choice of t than uniform gave a lower barrier, all else equal; ties don't count.
+    """What another choice of t than uniform does to the barrier, all else equal.
 
     Args:
         fits: As for `best_rates`.
 
     Returns:
-        A sentence, or nothing if there is only one choice of t.
+        A sentence, or nothing if there is only one choice of t: how often it is lower (ties don't count), and the
+        geometric mean of the ratio where both are above the floor.
     """
     heights = fits["barrier"].where(np.isfinite(fits["barrier"]), np.inf)
+    names = [str(name) for name in fits["fit"].values]
     found = []
     for nodes in dict.fromkeys(str(name) for name in fits["nodes"].values if name != "uniform"):
-        wins = pairs = 0
-        for name in (str(name) for name in fits["fit"].values if str(name).endswith(f"-{nodes}")):
-            uniform = name.removesuffix(nodes) + "uniform"
-            if uniform in fits["fit"].values:
-                ours, theirs = (heights.sel(fit=one).values for one in (name, uniform))
-                wins, pairs = wins + int((ours < theirs).sum()), pairs + int((ours != theirs).sum())
-        if pairs:
-            found.append(f"{nodes} {100 * wins / pairs:.0f} % of {pairs}")
+        partners = {name: name.removesuffix(nodes) + "uniform" for name in names if name.endswith(f"-{nodes}")}
+        partners = {ours: theirs for ours, theirs in partners.items() if theirs in names}
+        if not partners:
+            continue
+        ours, theirs = (heights.sel(fit=list(some)).values for some in (partners.keys(), partners.values()))
+        differ, above = ours != theirs, (np.minimum(ours, theirs) > FLOOR) & np.isfinite(ours + theirs)
+        if differ.any() and above.any():
+            ratio = np.exp(np.log(ours[above] / theirs[above]).mean())
+            found.append(f"{nodes} {np.mean(ours[differ] < theirs[differ]):.0%} of {differ.sum()} ({ratio:.2f})")
     if not found:
         return ""
-    return f"Fits in which another choice of t than uniform lowers the barrier, all else equal: {', '.join(found)}."
+    return (
+        "Fits in which another choice of t than uniform lowers the barrier, all else equal (in brackets the geometric "
+        f"mean ratio): {', '.join(found)}."
+    )
 
 
 def _rate_axes(axes: Axes, fits: xr.Dataset) -> None:

@@ -19,7 +19,7 @@ def landscape(folder, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
-def test_bezier_between_digits_networks(pair, tmp_path, record_property):
+def test_bezier_between_digits_networks(pair, tmp_path, record_testsuite_property):
     """Straight lines have a barrier of at least 0.4 nats, Bézier curves of at most 0.005 after 600 gradients."""
     recipe = ["--data", "digits", "--model", "mlp", "--model-set", "hidden=64,64", "--optimizer", "sgd"]
     recipe += ["--set", "lr=0.1", "--set", "momentum=0.9", "--epochs", "30", "--batch-size", "128"]
@@ -38,6 +38,6 @@ def test_bezier_between_digits_networks(pair, tmp_path, record_property):
     )
     barrier = {(row["curve"], row["split"]): row["barrier"] for row in found["curves"]}
     for (curve, split), height in barrier.items():  # the test split's is reported, whatever it is
-        record_property(f"{curve} {split} barrier", height)
+        record_testsuite_property(f"seeds {pair}: {curve}, {split}", height)
     assert barrier["linear", "train"] >= 0.4
     assert barrier["bezier", "train"] <= 0.005
