@@ -31,6 +31,8 @@ from landscape.optimizers.schedules import find_schedule
 NODES = ("golden", "stratified", "uniform")
 STRATA = 8
 """Equal parts of [0, 1], from each of which `stratified` draws one t in turn."""
+BLOCK = 64
+"""Steps whose coefficients are computed together."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,16 @@ def curve_step(
     samples = objective.samples
     batches = Shuffle(len(samples), recipe.batch_size, mix(recipe.seed, 1))
     node = draw_nodes(recipe.nodes, mix(recipe.seed, 2))
+    basis = make_curve(kind, points.control_points()).basis
+
+    @lru_cache(maxsize=1)
+    def block(number: int) -> Tensor:  # of coefficients: many at once cost as much as one
+        steps = range(number * BLOCK, (number + 1) * BLOCK)
+        return basis(torch.tensor([node(step) for step in steps], dtype=torch.float64))
 
     def step(index: int) -> Tensor:
-        curve = make_curve(kind, points.control_points())
-        coefficients = curve.basis(torch.tensor(node(index), dtype=torch.float64))
-        theta = combine(coefficients, curve.control_points)
+        coefficients = block(index // BLOCK)[index % BLOCK]
+        theta = combine(coefficients, points.control_points())
         batch = samples.select(batches.indices(index).to(objective.device))
         value, gradient = objective.minibatch_gradient(theta, batch, mix(recipe.seed, 3, index))
         points.inner.grad = torch.outer(coefficients[1:-1].to(gradient), gradient)
