@@ -80,7 +80,6 @@ class Experiment:
 
     def compute(self, recipe: Any, path: Path, options: Options) -> None:
         """Compute a recipe into a store and sign it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.run(recipe, path, options)
         signature = {"experiment": self.name, "experiment_recipe": canonical(recipe)}
         store.annotate(path, {**signature, "experiment_hash": self.identity(recipe)})

@@ -94,6 +94,12 @@ class PlaneGrid:
         return alpha, beta
 
 
+def _span_a_plane(points: Tensor) -> bool:
+    """Whether the ends differ and all distances are finite, which they aren't after a fit that diverged."""
+    distances = (points - points[0]).double().square().sum(1)
+    return bool(distances[-1] > 0 and distances.isfinite().all())
+
+
 def plane_grids(thetas: Tensor, curves: Mapping[str, Sequence[Curve]], t: np.ndarray, size: int) -> list[PlaneGrid]:
     """The planes of a study.
 
@@ -113,7 +119,7 @@ def plane_grids(thetas: Tensor, curves: Mapping[str, Sequence[Curve]], t: np.nda
         grids.append(PlaneGrid("optima", [fit_plane(thetas[:3])], None, t, size))
     for name, fitted in curves.items():
         points = [curve.control_points for curve in fitted]
-        planes = [None if torch.equal(p[0], p[-1]) or not p.isfinite().all() else fit_plane(p) for p in points]
+        planes = [fit_plane(p) if _span_a_plane(p) else None for p in points]
         if any(plane is not None for plane in planes):
             grids.append(PlaneGrid(name, planes, fitted, t, size))
     return grids
