@@ -71,7 +71,7 @@ def test_a_cell_is_what_connect_measures(computed, tmp_path):
     from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect
 
     files = [computed.with_name(f"smoke-seed{seed}.safetensors") for seed in (2, 3)]
-    fit = CurveRecipe(epochs=None, steps=20, hyperparameters={"lr": 0.03}, seed=1)
+    fit = CurveRecipe(epochs=None, steps=20, hyperparameters={"lr": 0.03}, nodes="stratified", seed=1)
     tree = connect(files, tmp_path / "c.zarr", ConnectRecipe(("bezier",), fit, points=9), progress=False)
     experiment = store.open(computed)["curve_optimizers"]
     cell = experiment["barrier"].sel(curve="bezier", fit="adam-cosine-stratified", pair=1, budget=20).isel(rate=1)
