@@ -144,6 +144,7 @@ def from_plain(kind: type, value: Any, where: str = "recipe") -> Any:
         return tuple(from_plain(arguments[0], one, where) for one in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if kind in (int, float, str, bool) and not isinstance(value, kind):
+    wrong = kind in (int, float, str, bool) and not isinstance(value, kind)
+    if wrong or (kind is int and isinstance(value, bool)):
         raise RequestError(f"{where} must be of type {kind.__name__}, got {value!r}")
     return value
