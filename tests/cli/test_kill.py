@@ -84,8 +84,7 @@ def check_train(finish, tmp_path, epochs, delays):
             lambda state=state, before=before: state.exists() and state.stat().st_mtime_ns > before,
             delay,
         )
-    assert kills > 0
-    assert not (killed / "a.safetensors").exists()
+    assert kills > len(delays) // 2
     finish(killed, *train(epochs))
     assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
     for path in whole.glob("*.safetensors"):
@@ -93,39 +92,38 @@ def check_train(finish, tmp_path, epochs, delays):
     xarray.testing.assert_identical(contents(whole / "a.zarr"), contents(killed / "a.zarr"))
 
 
-def check_connect(finish, tmp_path, kills, arguments):
+def check_connect(finish, tmp_path, delays, arguments):
     for seed, name in enumerate("ab"):
         finish(tmp_path, *train(2, seed, f"{name}.safetensors"))
     before = {path.name for path in tmp_path.iterdir()}
     finish(tmp_path, *arguments, "--out", "whole.zarr")
-    path, moments, killed = tmp_path / "killed.zarr", random.Random(0), 0
+    path, kills = tmp_path / "killed.zarr", 0
     marks = (lambda: any(tmp_path.rglob("tasks/*")), lambda: any(path.glob("connect/status/c/*/*/*")))
-    for number in range(kills):
-        killed += kill_when(
-            tmp_path, (*arguments, "--out", "killed.zarr"), marks[number % 2], moments.uniform(0.0, 0.3)
-        )
-    assert killed > 0
+    for number, delay in enumerate(delays):
+        kills += kill_when(tmp_path, (*arguments, "--out", "killed.zarr"), marks[number % 2], delay)
+    assert kills > len(delays) // 2
     finish(tmp_path, *arguments, "--out", "killed.zarr")
     xarray.testing.assert_identical(contents(path), contents(tmp_path / "whole.zarr"))
     assert {path.name for path in tmp_path.iterdir()} == before | {"whole.zarr", "killed.zarr"}
 
 
 def test_train(finish, tmp_path):
-    check_train(finish, tmp_path, 3, [0.1])
+    check_train(finish, tmp_path, 6, [0.03])
 
 
 @pytest.mark.slow
 def test_train_at_many_moments(finish, tmp_path):
-    check_train(finish, tmp_path, 8, [0.02, 0.05, 0.11, 0.2, 0.31, 0.13])
+    check_train(finish, tmp_path, 30, [0.02, 0.05, 0.11, 0.2, 0.31, 0.13])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["serial", "processes"])
 def test_connect(finish, tmp_path, engine):
-    check_connect(finish, tmp_path, 6, (*CONNECT, "--curve", "bezier", "--curve", "polyline", "--engine", engine))
+    moments = random.Random(engine)
+    delays = [moments.uniform(0.0, 0.2) for _ in range(4)]
+    check_connect(finish, tmp_path, delays, (*CONNECT, "--curve", "bezier", "--curve", "polyline", "--engine", engine))
 
 
 def test_connect_once(finish, tmp_path):
-    check_connect(
-        finish, tmp_path, 1, (*CONNECT[:3], "--epochs", 1, "--points", 3, "--samples", 50, "--engine", "serial")
-    )
+    arguments = (*CONNECT[:3], "--epochs", 3, "--points", 3, "--samples", 50, "--engine", "serial")
+    check_connect(finish, tmp_path, [0.02], arguments)
