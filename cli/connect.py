@@ -101,6 +101,10 @@ def connect(
 ) -> None:
     """Fit a low-loss curve from START to END and store the loss along it.
 
+    Checkpoints that `landscape train` wrote need no further options; .pt, .pth and .ckpt files do with --model and
+    --data. A point of a stored curve is a checkpoint too: STORE::bezier@0.5, or STORE::bezier@0.5#1 on the curve of
+    pair 1.
+
     The straight line is always evaluated as well. With more than two checkpoints all pairs are connected. A run that
     was killed goes on when the same command is given again, to the same store.
     """
