@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from . import options
-from .progress import TrainingBar
 
 
 @click.command()
@@ -110,19 +109,18 @@ def train(
         precision=precision,
         seed=seed,
     )
-    with TrainingBar(out.stem, show=not quiet) as bar:
-        files = train_to_files(
-            problem,
-            recipe,
-            out,
-            data_dir=data_dir,
-            device=place,
-            checkpoint_every=checkpoint_every,
-            evaluate_every=eval_every,
-            overwrite=overwrite,
-            report=bar.report,
-            autosave_seconds=autosave,
-        )
+    files = train_to_files(
+        problem,
+        recipe,
+        out,
+        data_dir=data_dir,
+        device=place,
+        checkpoint_every=checkpoint_every,
+        evaluate_every=eval_every,
+        overwrite=overwrite,
+        progress=not quiet,
+        autosave_seconds=autosave,
+    )
     last = store.open(files.history)["train"].isel(step=-1)
     result: dict[str, Any] = {"checkpoint": str(files.checkpoint), "history": str(files.history), "fresh": files.fresh}
     for name in ("loss", "error"):

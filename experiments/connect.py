@@ -14,9 +14,9 @@ from landscape.networks.problem import Problem
 from landscape.networks.training import TrainingRecipe
 from landscape.studies.connect import ConnectRecipe, CurveRecipe
 from landscape.studies.connect import connect as compute
-from landscape.studies.train import train_to_files
 
 from .mechanism import Experiment, Options
+from .training import train_seeds
 
 if TYPE_CHECKING:
     import xarray
@@ -83,11 +83,7 @@ PRESETS = {
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
     """Train the networks beside the store and connect them."""
-    files = []
-    for seed in recipe.seeds:
-        files.append(path.with_name(f"{path.stem}-seed{seed}.safetensors"))
-        training = TrainingRecipe(**{**recipe.training.recipe(), "seed": seed})
-        train_to_files(recipe.problem, training, files[-1], data_dir=options.data_dir, device=options.device)
+    files = train_seeds(recipe.problem, recipe.training, recipe.seeds, path, options)
     compute(
         files,
         path,

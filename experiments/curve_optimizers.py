@@ -7,7 +7,7 @@ fit of its own, from the straight line, with its learning-rate schedule as long 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,18 +108,14 @@ PRESETS = {
 def run(recipe: Recipe, path: Path, options: Options) -> None:
     """Train the networks beside the store, measure the straight lines, and fit every curve in every way."""
     from landscape.studies.networks import Network, gather
-    from landscape.studies.train import train_to_files
     from landscape.sweeps import store
     from landscape.sweeps.schema import Sweep, Variable
     from landscape.sweeps.sweep import run as run_sweeps
 
+    from .training import train_seeds
+
     seeds = list(dict.fromkeys(seed for pair in recipe.pairs for seed in pair))
-    files = [path.with_name(f"{path.stem}-seed{seed}.safetensors") for seed in seeds]
-    for seed, file in zip(seeds, files, strict=True):
-        training = replace(recipe.training, seed=seed)
-        train_to_files(
-            recipe.problem, training, file, data_dir=options.data_dir, device=options.device, evaluate_every=0
-        )
+    files = train_seeds(recipe.problem, recipe.training, seeds, path, options)
     ends = gather(files, data_dir=options.data_dir)
     network = Network(ends.models[0], ends.data, ends.loss, device=options.device, batch_size=2048)
     identity = {"experiment": recipe, "checkpoints": ends.digests(), "data": ends.data.digest}

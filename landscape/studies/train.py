@@ -14,8 +14,9 @@ from torch import nn
 from landscape.errors import RequestError, WorkError
 from landscape.networks.checkpoint import read_recipe, save_checkpoint
 from landscape.networks.datasets import DataSet
-from landscape.networks.loop import Report, Resume
+from landscape.networks.loop import Resume
 from landscape.networks.problem import Problem
+from landscape.networks.progress import TrainingBar
 from landscape.networks.sampling import Shuffle, augment
 from landscape.networks.training import Trained, TrainingRecipe, check_precision, train
 from landscape.objective.losses import Loss
@@ -52,7 +53,7 @@ def train_to_files(
     checkpoint_every: int = 0,
     evaluate_every: int = 1,
     overwrite: bool = False,
-    report: Report | None = None,
+    progress: bool = False,
     autosave_seconds: float = 20.0,
 ) -> TrainedFiles:
     """Train a network and write its checkpoint and history; a killed run goes on from where it was.
@@ -66,7 +67,7 @@ def train_to_files(
         checkpoint_every: Epochs between further checkpoints, `<name>-epoch0010.safetensors`; 0 for none.
         evaluate_every: Epochs between records of the history; 0 for the end only.
         overwrite: Replace files of another recipe.
-        report: Told the progress.
+        progress: Whether to show progress on stderr.
         autosave_seconds: Time between saves of the run's state.
 
     Raises:
@@ -106,7 +107,7 @@ def train_to_files(
         if epoch in epochs:
             save_checkpoint(epochs[epoch], module, {**header, "epoch": epoch})
 
-    with store.claim(history_path):
+    with store.claim(history_path), TrainingBar(out.stem, show=progress) as bar:
         trained = train(
             model,
             data,
@@ -116,7 +117,7 @@ def train_to_files(
             evaluate_every=evaluate_every,
             on_epoch=on_epoch,
             resume=resume,
-            report=report,
+            report=bar.report,
         )
         _write_history(history_path, trained)
         diverged = trained.history.diverged_at
