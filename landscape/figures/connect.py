@@ -10,7 +10,7 @@ from matplotlib.figure import FigureBase
 from landscape.errors import RequestError
 from landscape.figures import contour, curve
 from landscape.figures.analysis import PlaneData, dataset, planes, select_pair, select_split
-from landscape.figures.labels import settle
+from landscape.figures.labels import settle, with_unit
 from landscape.figures.scale import scale_of
 from landscape.figures.style import PAGE, StyledFigure, in_style, new_figure
 
@@ -107,7 +107,7 @@ def _draw_planes(part: FigureBase, shown: list[PlaneData], split: str) -> list[A
     panels[0].set_ylabel("distance in weight space")
     missing = any(contour.has_missing(plane) for plane in shown)
     width = 0.022 * sum(ratios) / ratios[-1] if len(ratios) > 1 else 0.045
-    contour.colour_bar(panels[-1], scale, f"{split} loss (nats)", width=width, missing=missing)
+    contour.colour_bar(panels[-1], scale, with_unit(f"{split} loss", shown[0].values), width=width, missing=missing)
     return panels
 
 

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from landscape.errors import unknown
 from landscape.figures.analysis import barrier, dataset, select_pair
-from landscape.figures.labels import Label, place_labels, settle
+from landscape.figures.labels import Label, place_labels, settle, with_unit
 from landscape.figures.style import (
     COLUMN,
     StyledFigure,
@@ -73,7 +73,7 @@ def curve_axes(axes: Axes, pair: xr.Dataset, variable: str = "loss", against: st
     low, top = axes.get_ylim()
     axes.set_ylim(top=low * (top / low) ** 1.12 if axes.get_yscale() == "log" else low + 1.1 * (top - low))
     axes.set_xlabel(AGAINST[against])
-    axes.set_ylabel("loss (nats)" if variable == "loss" else "error (%)")
+    axes.set_ylabel(with_unit("loss", pair["loss"]) if variable == "loss" else "error (%)")
     if against == "t":
         axes.set_xlim(float(pair["t"].min()) - 0.015, float(pair["t"].max()) + 0.015)
     else:
@@ -124,7 +124,8 @@ def legend_handles(pair: xr.Dataset) -> list[Line2D]:
 
 def legend_title(pair: xr.Dataset) -> str:
     """What the numbers in the legend are."""
-    title = f"loss barrier in nats ({' / '.join(str(split) for split in pair['split'].values)})"
+    splits = " / ".join(str(split) for split in pair["split"].values)
+    title = f"{with_unit('loss barrier', pair['loss'])}, {splits}"
     if "status" not in pair:
         return title
     if (pair["status"] == 2).any():

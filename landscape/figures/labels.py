@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
@@ -122,6 +123,12 @@ def _overlap(box: np.ndarray, other: np.ndarray) -> bool:
 def _outside(box: np.ndarray, frame: Any) -> bool:
     """Whether a box leaves the axes."""
     return bool(box[0, 0] < frame.x0 or box[0, 1] < frame.y0 or box[1, 0] > frame.x1 or box[1, 1] > frame.y1)
+
+
+def with_unit(text: str, values: xr.DataArray) -> str:
+    """A label with the unit of what it labels, "train loss (nats)"; a loss whose unit has no name goes without."""
+    unit = str(values.attrs.get("units", ""))
+    return text if unit in ("", "1", "units of the loss") else f"{text} ({unit})"
 
 
 def shorten(names: Sequence[str], limit: int = 14) -> list[str]:

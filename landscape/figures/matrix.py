@@ -11,7 +11,7 @@ from matplotlib.figure import FigureBase
 from landscape.errors import RequestError
 from landscape.figures.analysis import barrier_matrix, dataset, select_split
 from landscape.figures.contour import MISSING
-from landscape.figures.labels import shorten
+from landscape.figures.labels import shorten, with_unit
 from landscape.figures.scale import Scale, steps_of
 from landscape.figures.style import COLUMN, PAGE, StyledFigure, in_style, look, new_figure, number, plain, whole
 
@@ -48,7 +48,7 @@ def matrix_figure(tree: xr.DataTree, *, split: str | None = None) -> StyledFigur
     for position, (axes, curve) in enumerate(zip(panels, curves, strict=True)):
         matrix_axes(axes, matrix.sel(curve=curve), scale, steep=steep)
         axes.set_title(look(curve, position).label)
-    _colour_bar(figure, panels, scale, f"{split} loss barrier (nats)")
+    _colour_bar(figure, panels, scale, with_unit(f"{split} loss barrier", matrix))
     return figure
 
 

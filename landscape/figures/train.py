@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from landscape.figures.analysis import dataset
-from landscape.figures.labels import Label, place_labels, settle
+from landscape.figures.labels import Label, place_labels, settle, with_unit
 from landscape.figures.style import COLUMN, StyledFigure, in_style, log_axis, new_figure, split_line
 
 COLORS = {"train": "#111111", "test": "#0072b2"}
@@ -77,7 +77,7 @@ def history_axes(axes: Axes, history: xr.Dataset, variable: str = "loss") -> Non
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats)" if variable == "loss" else "error (%)")
+    axes.set_ylabel(with_unit("loss", history["loss"]) if variable == "loss" else "error (%)")
     axes.margins(x=0.015)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,6 +105,10 @@ class MatrixNorm(Norm):
     matrix = True
 
 
+EXACT_POLAR: Callable[[Tensor], Tensor] = partial(polar_factor, method="svd")
+"""The polar factor by singular value decomposition."""
+
+
 @dataclass(frozen=True)
 class Spectral(MatrixNorm):
     r"""The operator norm :math:`\sigma_1`; its dual is the nuclear norm and :math:`\mathrm{LMO}(G) = -U V^\top`.
@@ -112,7 +117,7 @@ class Spectral(MatrixNorm):
         polar: How the polar factor is computed; exactly by default.
     """
 
-    polar: Callable[[Tensor], Tensor] = field(default=lambda g: polar_factor(g, method="svd"))
+    polar: Callable[[Tensor], Tensor] = EXACT_POLAR
 
     def norm(self, x: Tensor) -> Tensor:
         """The largest singular value."""

@@ -69,8 +69,12 @@ def create(
     if there := path.exists():
         if (found := _attributes(path)) is None:
             raise RequestError(f"{path} exists and is no landscape store, so nothing replaces it: choose another --out")
+        if found["kind"] != kind:
+            raise RequestError(
+                f"{path} holds a '{found['kind']}' store, which nothing else replaces: choose another --out"
+            )
         if not overwrite:
-            _same(path, found, recipe, kind)
+            _same(path, found, recipe)
             with claim(path) as scratch:
                 _empty(scratch, keep=("lock", "tasks"))
                 for leftover in path.rglob("*.partial"):
@@ -101,10 +105,8 @@ def create(
     return False
 
 
-def _same(path: Path, found: Mapping[str, Any], recipe: Any, kind: str) -> None:
+def _same(path: Path, found: Mapping[str, Any], recipe: Any) -> None:
     """Refuse a store of another recipe, naming the first difference."""
-    if found["kind"] != kind:
-        raise RequestError(f"{path} holds a '{found['kind']}' store: give --overwrite or choose another --out")
     if found["recipe_hash"] != recipe_hash(recipe):
         what = difference(json.loads(found["recipe"]), plain(recipe))
         raise RequestError(f"{path} holds another recipe ({what}): give --overwrite or choose another --out")

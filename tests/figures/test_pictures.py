@@ -117,7 +117,7 @@ def test_lines_are_the_stored_values(trees):
 def test_the_barrier_is_stated(trees):
     tree = trees.connect_tree(2)
     legend = draw(tree, "curves").legends[0]
-    assert legend.get_title().get_text() == "loss barrier in nats (train / test)"
+    assert legend.get_title().get_text() == "loss barrier (nats), train / test"
     assert legend.get_texts()[1].get_text() == "Bézier curve: 0.020 / 0.017"
     tree["connect"]["loss"][0, 1, :, 7] = np.inf
     assert draw(tree, "curves").legends[0].get_texts()[1].get_text() == "Bézier curve: ≥ 0.020 / ≥ 0.017"
