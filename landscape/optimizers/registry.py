@@ -1,65 +1,58 @@
 """Optimizers by name, with their hyperparameters checked.
 
-An entry is a function of the parameters whose keyword-only arguments are the hyperparameters.
+An entry's `build` is a function of a model (or tensors, or parameter groups) whose keyword-only arguments are the
+hyperparameters. It takes the tensors by `parameters.groups_of` or `parameters_of`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from landscape.errors import RequestError, unknown
-from landscape.settings import NonNegative, Positive, Range, resolve
+from landscape.errors import unknown
+from landscape.optimizers import wrapped
+from landscape.optimizers.parameters import Parameters, parameters_of
+from landscape.settings import defaults, resolve
 
-Decay = Annotated[float, Range(0, 1 - 1e-9)]
-"""A factor such as momentum, in [0, 1)."""
-
-
-def sgd(
-    parameters: Iterable[Tensor],
-    *,
-    lr: Positive = 0.1,
-    momentum: Decay = 0.0,
-    nesterov: bool = False,
-    weight_decay: NonNegative = 0.0,
-) -> Optimizer:
-    r"""Stochastic gradient descent, :math:`x \leftarrow x - \alpha v`, :math:`v \leftarrow \mu v + g`."""
-    if nesterov and momentum == 0:
-        raise RequestError("nesterov needs a momentum; set momentum=0.9 or leave nesterov out")
-    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+__all__ = ["OPTIMIZERS", "Entry", "make_optimizer", "parameters_of", "resolve_hyperparameters"]
 
 
-def adam(
-    parameters: Iterable[Tensor],
-    *,
-    lr: Positive = 1e-3,
-    beta1: Decay = 0.9,
-    beta2: Decay = 0.999,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 0.0,
-) -> Optimizer:
-    r"""Adam, :math:`x \leftarrow x - \alpha \hat m / (\sqrt{\hat v} + \epsilon)`; decay is an L2 term (1412.6980)."""
-    return torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+@dataclass(frozen=True)
+class Entry:
+    """One optimizer.
+
+    Args:
+        build: `build(model, *, hyperparameters...)` makes it. A method around another one has a hyperparameter that
+            names it, such as `base`; what is set as `base.lr` is checked as the hyperparameters of that one and comes
+            complete in `build`'s `**` arguments, under the same dotted names.
+        summary: One line for `landscape optimizers`.
+        full_batch: The method is defined for the whole loss: training gives it the full batch.
+        closure: `step(closure)` evaluates the loss itself; the closure zeroes the gradients, runs forward and backward
+            and returns the loss.
+    """
+
+    build: Callable[..., Optimizer]
+    summary: str
+    full_batch: bool = False
+    closure: bool = False
 
 
-def adamw(
-    parameters: Iterable[Tensor],
-    *,
-    lr: Positive = 1e-3,
-    beta1: Decay = 0.9,
-    beta2: Decay = 0.999,
-    eps: Positive = 1e-8,
-    weight_decay: NonNegative = 1e-2,
-) -> Optimizer:
-    r"""Adam with decoupled weight decay, the step less :math:`\alpha \lambda x` (arXiv 1711.05101)."""
-    return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+OPTIMIZERS: dict[str, Entry] = {
+    "sgd": Entry(wrapped.sgd, "stochastic gradient descent: x - lr g"),
+    "adam": Entry(wrapped.adam, "Adam: x - lr m/(sqrt(v) + eps), m and v corrected averages of g and g²"),
+    "adamw": Entry(wrapped.adamw, "Adam with decoupled weight decay"),
+}
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adam": adam, "adamw": adamw}
+def find_entry(name: str) -> Entry:
+    """An optimizer's entry by name; an unknown one raises `RequestError` naming the nearest."""
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name]
 
 
 def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:
@@ -68,24 +61,33 @@ def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[
     Raises:
         RequestError: If the optimizer or a hyperparameter is unknown, or a value is out of range.
     """
-    if name not in OPTIMIZERS:
-        raise unknown("optimizer", name, OPTIMIZERS)
-    values = resolve(f"optimizer '{name}'", OPTIMIZERS[name], hyperparameters)
-    OPTIMIZERS[name]([torch.zeros(1, requires_grad=True)], **values)  # refuses values that don't go together
+    entry = find_entry(name)
+    own = {key: value for key, value in hyperparameters.items() if "." not in key}
+    values = resolve(f"optimizer '{name}'", entry.build, own)
+    inner: dict[str, dict[str, Any]] = {key: {} for key in ("base",) if key in values}
+    for key, value in hyperparameters.items():
+        outer, dot, rest = key.partition(".")
+        if dot and outer not in inner:
+            raise unknown(f"setting of optimizer '{name}'", key, defaults(entry.build))
+        if dot:
+            inner[outer][rest] = value
+    for outer, settings in inner.items():
+        complete = resolve_hyperparameters(values[outer], settings)
+        values |= {f"{outer}.{key}": value for key, value in complete.items()}
+    entry.build([torch.zeros(2, 2, requires_grad=True)], **values)  # refuses values that don't go together
     return values
 
 
-def make_optimizer(name: str, model: nn.Module | Iterable[Tensor], **hyperparameters: Any) -> Optimizer:
-    """Make an optimizer for a model's parameters (or for tensors).
+def make_optimizer(name: str, model: Parameters, **hyperparameters: Any) -> Optimizer:
+    """Make an optimizer for a model's parameters (or for tensors, or parameter groups).
 
     Args:
         name: A name of `OPTIMIZERS`.
-        model: A module, or the tensors themselves.
+        model: A module, the tensors themselves, or groups of them with options of their own.
         hyperparameters: Its hyperparameters, such as `lr`; the others keep their defaults.
 
     Raises:
         RequestError: If the optimizer or a hyperparameter is unknown, or a value is out of range.
     """
     values = resolve_hyperparameters(name, hyperparameters)
-    parameters = model.parameters() if isinstance(model, nn.Module) else model
-    return OPTIMIZERS[name](parameters, **values)
+    return find_entry(name).build(model, **values)
