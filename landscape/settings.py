@@ -34,11 +34,17 @@ class Range:
         return f"{above} {self.minimum:g}{limit}"
 
 
+class Infinite:
+    """Marks a number that may be infinite; that is kept as the text "inf", which JSON can hold and float() reads."""
+
+
 Count = Annotated[int, Range(1)]
 Seed = Annotated[int, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, open=True)]
+Exponent = Annotated[float, Range(1), Infinite]
+"""The exponent of an lp norm, from 1 to infinity."""
 
 
 def defaults(function: Callable[..., Any], hidden: Collection[str] = ()) -> dict[str, Any]:
@@ -91,6 +97,8 @@ def _convert(what: str, value: Any, kind: Any) -> Any:
     origin = get_origin(kind)
     if origin is Annotated:
         base, *limits = get_args(kind)
+        if Infinite in limits and str(value).strip().lower() in ("inf", "infinity"):
+            return "inf"
         converted = _convert(what, value, base)
         for limit in limits:
             if isinstance(limit, Range) and converted not in limit:

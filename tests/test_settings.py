@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from landscape.errors import RequestError
-from landscape.settings import Count, Fraction, Positive, Range, Seed, defaults, resolve
+from landscape.settings import Count, Exponent, Fraction, Positive, Range, Seed, defaults, resolve
 
 
 def make(
@@ -19,12 +19,13 @@ def make(
     lr: Positive = 0.1,
     name: str = "x",
     clip: float | None = None,
+    p: Exponent = 2.0,
 ) -> None:
     """A function with every kind of setting."""
 
 
 def test_defaults_are_the_keyword_only_parameters():
-    assert list(defaults(make)) == ["width", "hidden", "bias", "kind", "dropout", "seed", "lr", "name", "clip"]
+    assert list(defaults(make)) == ["width", "hidden", "bias", "kind", "dropout", "seed", "lr", "name", "clip", "p"]
     assert "width" not in defaults(make, hidden={"width"})
     assert resolve("it", make, None) == defaults(make)
 
@@ -51,6 +52,9 @@ def test_defaults_are_the_keyword_only_parameters():
         ("clip", "none", None),
         ("clip", None, None),
         ("clip", "2", 2.0),
+        ("p", "1.5", 1.5),
+        ("p", "Inf", "inf"),  # as JSON can hold it
+        ("p", math.inf, "inf"),
     ],
 )
 def test_values_become_the_annotated_type(name, given, expected):
@@ -80,6 +84,8 @@ def test_values_become_the_annotated_type(name, given, expected):
         ("seed", -1, "at least 0"),
         ("lr", 0, "more than 0"),
         ("name", 3, "must be text"),
+        ("p", 0.5, "must be at least 1"),
+        ("p", "-inf", "must be a number"),
     ],
 )
 def test_wrong_settings_are_named_in_one_line(name, given, message):
