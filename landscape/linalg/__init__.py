@@ -1,1 +1,1 @@
-"""Algorithms on bare tensors: norms with their duals and linear minimisation oracles, polar factors."""
+"""Algorithms on bare tensors: norms with their duals and linear minimisation oracles, polar factors, roots."""
