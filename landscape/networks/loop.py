@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.errors import RequestError
+from landscape.optimizers.base import NonFiniteGradientError
 from landscape.optimizers.schedules import Schedule, constant
 
 Row = dict[str, float]
@@ -141,7 +142,7 @@ def fit(
         report: Told the progress now and then, `report(fraction, loss=...)`.
 
     Returns:
-        The history. A run whose loss is no longer finite stops there and says so.
+        The history. A run whose loss or, where the optimizer looks, gradient is no longer finite stops and says so.
     """
     history, first, clock = History(), 0, time.perf_counter()
     parts = {"optimizer": optimizer, **state}
@@ -160,7 +161,13 @@ def fit(
     for index in range(first, num_steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * schedule(index / num_steps)
-        value, done = step(index), index + 1
+        done = index + 1
+        try:
+            value = step(index)
+        except NonFiniteGradientError:
+            history.diverged_at = done
+            record(done)
+            break
         recording = done == num_steps or (record_every > 0 and done % record_every == 0)
         if recording or done % CHECK_EVERY == 0:
             loss = float(value)

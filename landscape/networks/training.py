@@ -18,7 +18,7 @@ from landscape.objective.losses import Loss, mean, per_sample, resolve_loss
 from landscape.objective.module import apply_module, copy_module, preserved_rng, seed_rng
 from landscape.objective.objective import Objective
 from landscape.objective.samples import Samples, batch_length
-from landscape.optimizers.registry import make_optimizer, resolve_hyperparameters
+from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters
 from landscape.optimizers.schedules import find_schedule
 
 PRECISIONS: dict[str, torch.dtype] = {
@@ -38,7 +38,7 @@ class TrainingRecipe:
         hyperparameters: Its hyperparameters.
         epochs: Passes over the data; None where `steps` says how long.
         steps: Updates.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch; methods for the full batch take all, whatever it says.
         schedule: Learning-rate schedule: `constant`, `cosine` or `piecewise`.
         augmentation: `none`, `crop`, `flip` or `crop-flip`.
         precision: `float32` or `float64`; `bf16` or `fp16` for mixed precision (the latter on CUDA only).
@@ -69,6 +69,11 @@ class TrainingRecipe:
             raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
         if self.seed < 0:
             raise RequestError(f"seed must be at least 0, got {self.seed}")
+        if self.precision == "fp16" and find_entry(self.optimizer).closure:
+            raise RequestError(
+                f"optimizer '{self.optimizer}' evaluates the loss itself, which the loss scaling of fp16 can't follow: "
+                "use precision bf16 or float32"
+            )
         find_schedule(self.schedule)
         hyperparameters = resolve_hyperparameters(self.optimizer, dict(self.hyperparameters))
         object.__setattr__(self, "hyperparameters", hyperparameters)
@@ -143,7 +148,8 @@ def train(
     dtype = torch.float32 if amp else PRECISIONS[recipe.precision]
     model = copy_module(model).to(device, dtype)
     samples = Samples(data.train, device, dtype)
-    batches = Shuffle(len(samples), recipe.batch_size, mix(recipe.seed, 1))
+    entry = find_entry(recipe.optimizer)
+    batches = Shuffle(len(samples), len(samples) if entry.full_batch else recipe.batch_size, mix(recipe.seed, 1))
     per_epoch = batches.steps_per_epoch
     num_steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
     optimizer = make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)
@@ -155,17 +161,27 @@ def train(
     def step(index: int) -> Tensor:
         inputs, targets = samples.select(batches.indices(index).to(device))
         inputs = augment(recipe.augmentation, inputs, generator.manual_seed(mix(recipe.seed, 2, index)))
-        seed_rng(device, mix(recipe.seed, 3, index))  # dropout; inside preserved_rng
-        with autocast:
-            outputs = apply_module(model, inputs)
-            value = mean(*per_sample(loss_function, outputs, targets, batch_length(targets), "loss"))
-        optimizer.zero_grad()
-        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-        scaler.step(optimizer)
-        scaler.update()
+        values: list[Tensor] = []
+
+        def evaluate() -> Tensor:
+            seed_rng(device, mix(recipe.seed, 3, index))  # the same dropout in each pass; inside preserved_rng
+            with autocast:
+                outputs = apply_module(model, inputs)
+                value = mean(*per_sample(loss_function, outputs, targets, batch_length(targets), "loss"))
+            optimizer.zero_grad()
+            scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+            values.append(value.detach())
+            return values[-1]
+
+        if entry.closure:
+            optimizer.step(evaluate)  # type: ignore[arg-type]  # torch takes tensors as well
+        else:
+            evaluate()
+            scaler.step(optimizer)
+            scaler.update()
         if on_epoch is not None and (index + 1) % per_epoch == 0:
             on_epoch((index + 1) // per_epoch, model)
-        return value.detach()
+        return values[0]  # before the update
 
     latest: dict[str, float] = {}
 

@@ -15,7 +15,11 @@ from torch.optim import Optimizer
 
 from landscape.errors import unknown
 from landscape.optimizers import wrapped
+from landscape.optimizers.amsgrad import amsgrad
+from landscape.optimizers.base import OwnOptimizer
 from landscape.optimizers.parameters import Parameters, parameters_of
+from landscape.optimizers.rmsprop import rmsprop
+from landscape.optimizers.watched import watch
 from landscape.settings import defaults, resolve
 
 __all__ = ["OPTIMIZERS", "Entry", "make_optimizer", "parameters_of", "resolve_hyperparameters"]
@@ -42,9 +46,17 @@ class Entry:
 
 
 OPTIMIZERS: dict[str, Entry] = {
-    "sgd": Entry(wrapped.sgd, "stochastic gradient descent: x - lr g"),
-    "adam": Entry(wrapped.adam, "Adam: x - lr m/(sqrt(v) + eps), m and v corrected averages of g and g²"),
+    "gd": Entry(wrapped.gd, "gradient descent on the full batch", full_batch=True),
+    "sgd": Entry(wrapped.sgd, "stochastic gradient descent, x - lr g"),
+    "momentum": Entry(wrapped.momentum, "SGD with the heavy ball's momentum"),
+    "nesterov": Entry(wrapped.nesterov, "SGD with Nesterov's momentum"),
+    "adagrad": Entry(wrapped.adagrad, "AdaGrad: steps by the root of the sum of squared gradients"),
+    "adadelta": Entry(wrapped.adadelta, "AdaDelta: AdaGrad with averages, in units of the parameters"),
+    "rmsprop": Entry(rmsprop, "RMSProp: steps by the root of the average of squared gradients"),
+    "adam": Entry(wrapped.adam, "Adam: averages of gradient and square, their bias corrected"),
+    "amsgrad": Entry(amsgrad, "Adam whose average of squares never decreases"),
     "adamw": Entry(wrapped.adamw, "Adam with decoupled weight decay"),
+    "lbfgs": Entry(wrapped.lbfgs, "L-BFGS with a strong Wolfe line search, full batch", full_batch=True, closure=True),
 }
 
 
@@ -90,4 +102,5 @@ def make_optimizer(name: str, model: Parameters, **hyperparameters: Any) -> Opti
         RequestError: If the optimizer or a hyperparameter is unknown, or a value is out of range.
     """
     values = resolve_hyperparameters(name, hyperparameters)
-    return find_entry(name).build(model, **values)
+    optimizer = find_entry(name).build(model, **values)
+    return optimizer if isinstance(optimizer, OwnOptimizer) else watch(optimizer)
