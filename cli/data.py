@@ -36,7 +36,7 @@ def data(data_dir: Path | None, as_json: bool) -> None:
         rows.append(
             (
                 listing.name,
-                " + ".join(f"{count:,}" for count in listing.samples),
+                "?" if listing.samples is None else " + ".join(f"{count:,}" for count in listing.samples),
                 "x".join(map(str, listing.shape)),
                 "regression" if listing.num_classes is None else str(listing.num_classes),
                 listing.found or f"not found; get it with: {listing.obtain}",

@@ -10,6 +10,7 @@ from typing import Any
 from landscape import settings as data_settings
 from landscape.errors import RequestError, unknown
 from landscape.factories import is_factory
+from landscape.networks.corpora import CORPORA
 from landscape.networks.digits import digits
 from landscape.networks.foreign import as_data_set, from_factory, from_npz, from_torchvision
 from landscape.networks.generated import GENERATED
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 BUILT_IN: dict[str, Callable[..., DataSet]] = {"digits": digits, **GENERATED}
-DATA_SETS = (*BUILT_IN, *IMAGE_FILES)
+DATA_SETS = (*BUILT_IN, *IMAGE_FILES, *CORPORA)
 OWN = ("package.module:factory", "FILE.npz", "torchvision:NAME")
 
 
@@ -49,6 +50,8 @@ def resolve_settings(name: str, settings: Mapping[str, Any] | None = None) -> di
     """
     if name in BUILT_IN:
         return data_settings.resolve(f"data set '{name}'", BUILT_IN[name], settings)
+    if name in CORPORA:
+        return data_settings.resolve(f"data set '{name}'", CORPORA[name].function, settings)
     if ":" in name and not name.endswith(".npz"):
         return dict(settings or {})
     if name not in IMAGE_FILES and not name.endswith(".npz"):
@@ -66,11 +69,11 @@ def load_data(name: str, *, data_dir: Path | None = None, settings: Mapping[str,
             `(inputs, targets)` or `{"train": (inputs, targets), "test": …}` as tensors, arrays or torch Datasets;
             `FILE.npz`; `torchvision:NAME`.
         data_dir: The first place to look for files; `$LANDSCAPE_DATA` and the system's folders follow.
-        settings: Settings of a generated data set or a factory, by name.
+        settings: Settings of a generated data set, a text or a factory, by name.
 
     Returns:
         The data set; images are float32, `(N, channels, height, width)`, normalised by the mean and standard
-        deviation of the training split.
+        deviation of the training split; texts are windows of tokens, which are not copied.
 
     Raises:
         RequestError: If the name or a setting is unknown, the files aren't found or are damaged, or the contents
@@ -81,6 +84,8 @@ def load_data(name: str, *, data_dir: Path | None = None, settings: Mapping[str,
         return BUILT_IN[name](**values)
     if name in IMAGE_FILES:
         return IMAGE_FILES[name].load(data_dir)
+    if name in CORPORA:
+        return CORPORA[name].load(data_dir, values)
     if name.endswith(".npz"):
         return from_npz(Path(name))
     if name.startswith("torchvision:"):
@@ -96,7 +101,7 @@ class Listing:
 
     Args:
         name: Its name.
-        samples: Numbers of training and test samples.
+        samples: Numbers of training and test samples; None where only the files could say.
         shape: Shape of one sample.
         num_classes: Number of classes; None for regression.
         found: Where it was found, in words; None if it wasn't.
@@ -104,7 +109,7 @@ class Listing:
     """
 
     name: str
-    samples: tuple[int, int]
+    samples: tuple[int, int] | None
     shape: tuple[int, ...]
     num_classes: int | None
     found: str | None
@@ -129,4 +134,7 @@ def list_data(data_dir: Path | None = None) -> list[Listing]:
         found = entry.find(data_dir)
         place = None if found is None else str(found[1][0].parent)
         listings.append(Listing(name, entry.samples, entry.shape, entry.num_classes, place, entry.obtain))
+    for name, corpus in CORPORA.items():
+        samples, num_tokens = corpus.describe(data_dir)
+        listings.append(Listing(name, samples, (corpus.context,), num_tokens, corpus.find(data_dir), corpus.obtain))
     return listings

@@ -34,7 +34,8 @@ class Split:
         inputs: A tensor, or a tuple or dict of tensors, each of shape `(N, *)`. Images are float32,
             `(N, channels, height, width)`, normalised.
         targets: Class labels, int64 of shape `(N,)`, or `(N, T)` for tokens, of which -100 is left out; or
-            regression targets, floating, of shape `(N, *)`.
+            regression targets, floating, of shape `(N, *)`. Tokens, as inputs and as targets, may be uint16 and
+            overlapping views of one sequence (see `windows`): nothing copies a whole split.
     """
 
     inputs: Any
@@ -123,9 +124,11 @@ class DataSet:
         total = hashlib.sha256()
         for split_name, split in self.splits.items():
             for name, tensor in split.tensors():
-                array = tensor.detach().cpu().contiguous().numpy()
+                array = tensor.detach().cpu().numpy()
                 total.update(f"{split_name}.{name} {array.dtype.str} {array.shape};".encode())
-                total.update(array.data if array.size else b"")
+                for block in _blocks(tensor):
+                    contents = block.detach().cpu().contiguous().numpy()
+                    total.update(contents.data if contents.size else b"")
         return total.hexdigest()
 
     def subset(self, num_samples: int, seed: int = 0) -> DataSet:
@@ -202,15 +205,32 @@ def _check_split(what: str, split: Split, num_classes: int | None) -> None:
         if not targets.is_floating_point():
             raise RequestError(f"{what}: regression targets must be floating, got {targets.dtype}")
         return
-    if targets.dtype != torch.int64 or targets.shape[1:] == (1,):
+    tokens = targets.dtype == torch.uint16 and targets.ndim == 2
+    if (targets.dtype != torch.int64 and not tokens) or targets.shape[1:] == (1,):
         raise RequestError(
             f"{what}: labels must be int64 of shape (N,), or (N, T) for tokens, "
             f"got {targets.dtype} of shape {tuple(targets.shape)}"
         )
-    labels = targets if targets.ndim == 1 else targets[targets != IGNORED_TOKEN]
-    least, greatest = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    least, greatest = _range(targets)
     if least < 0 or greatest >= num_classes:
         raise RequestError(f"{what}: labels must lie in 0..{num_classes - 1}, but run from {least} to {greatest}")
+
+
+def _range(targets: Tensor) -> tuple[int, int]:
+    """The least and the greatest label; tokens that are left out don't count."""
+    ends = []
+    for block in _blocks(targets):
+        labels = block.long()
+        labels = labels if labels.ndim == 1 else labels[labels != IGNORED_TOKEN]
+        if len(labels):
+            ends.append((int(labels.min()), int(labels.max())))
+    return (min(least for least, _ in ends), max(greatest for _, greatest in ends)) if ends else (0, 0)
+
+
+def _blocks(tensor: Tensor) -> Iterator[Tensor]:
+    """A tensor in pieces along its first axis, of some million numbers each: windows share memory, copies don't."""
+    rows = max(1, 2**22 // max(1, tensor[:1].numel()))
+    yield from (tensor[start : start + rows] for start in range(0, len(tensor), rows))
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -45,6 +45,11 @@ def batch_length(tree: Any) -> int:
     return len(first)
 
 
+def _widen(tensor: Tensor) -> Tensor:
+    """Tokens as int64, which embeddings and losses take; they are stored as uint16 where there are many."""
+    return tensor.long() if tensor.dtype == torch.uint16 else tensor
+
+
 class Samples:
     """A data set that can be read again and again in one order.
 
@@ -141,9 +146,9 @@ class Samples:
         """Some samples; a copy of the inputs, into which models may write."""
 
         def cut(tensor: Tensor) -> Tensor:
-            return tensor[index].clone() if isinstance(index, slice) else tensor[index]
+            return _widen(tensor[index].clone() if isinstance(index, slice) else tensor[index])
 
-        return map_tensors(cut, self.inputs), map_tensors(lambda tensor: tensor[index], self.targets)
+        return map_tensors(cut, self.inputs), map_tensors(lambda tensor: _widen(tensor[index]), self.targets)
 
     def first(self, size: int) -> Batch:
         """The first samples, at most `size` of them."""
