@@ -26,7 +26,13 @@ from . import options
 )
 @click.option("--steps", type=int, metavar="N", help="Gradient evaluations of a fit, instead of epochs.")
 @click.option("--batch-size", default=128, show_default=True, metavar="N", help="Samples in a minibatch of the fit.")
-@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="Optimizer of the fit.")
+@click.option(
+    "--optimizer",
+    default="adam",
+    show_default=True,
+    metavar="NAME",
+    help="Optimizer of the fit, one that `landscape optimizers` lists.",
+)
 @options.settings("--set", "hyperparameters", "A hyperparameter of the fit's optimizer (lr=0.01 for adam).")
 @click.option("--schedule", default="cosine", show_default=True, metavar="NAME", help="Learning rates of the fit.")
 @click.option(

@@ -16,6 +16,7 @@ COMMANDS = {
     "figure": "Draw a figure of the lecture from its stored result, or compute it.",
     "show": "Summarise a store and draw its figure.",
     "data": "List the data sets and where they were found.",
+    "optimizers": "List the optimizers with their hyperparameters and defaults.",
 }
 
 

@@ -13,11 +13,15 @@ from . import options
 
 @click.command()
 @options.problem
-@click.option("--optimizer", default="sgd", show_default=True, metavar="NAME", help="sgd, adam or adamw.")
+@click.option(
+    "--optimizer", default="sgd", show_default=True, metavar="NAME", help="A method that `landscape optimizers` lists."
+)
 @options.settings("--set", "hyperparameters", "A hyperparameter of the optimizer, such as lr=0.1.")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training data (30, unless --steps is given).")
 @click.option("--steps", type=int, metavar="N", help="Updates, instead of epochs.")
-@click.option("--batch-size", default=128, show_default=True, metavar="N", help="Samples in a batch.")
+@click.option(
+    "--batch-size", default=128, show_default=True, metavar="N", help="Samples in a batch; full-batch methods take all."
+)
 @click.option(
     "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
 )

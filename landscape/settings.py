@@ -34,6 +34,19 @@ class Range:
         return f"{above} {self.minimum:g}{limit}"
 
 
+@dataclass(frozen=True)
+class HalfOpen(Range):
+    """The numbers from a minimum up to, but not at, a maximum."""
+
+    def __contains__(self, number: float) -> bool:
+        """Whether a number lies in the range."""
+        return self.minimum <= number < self.maximum
+
+    def __str__(self) -> str:
+        """The range in words."""
+        return f"at least {self.minimum:g} and less than {self.maximum:g}"
+
+
 class Infinite:
     """Marks a number that may be infinite; that is kept as the text "inf", which JSON can hold and float() reads."""
 
@@ -43,6 +56,8 @@ Seed = Annotated[int, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, open=True)]
+Decay = Annotated[float, HalfOpen(0, 1)]
+"""A factor such as momentum, by which a value shrinks from step to step."""
 Exponent = Annotated[float, Range(1), Infinite]
 """The exponent of an lp norm, from 1 to infinity."""
 
@@ -59,6 +74,27 @@ def defaults(function: Callable[..., Any], hidden: Collection[str] = ()) -> dict
     """
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in hidden}
+
+
+def accepts(function: Callable[..., Any], hidden: Collection[str] = ()) -> dict[str, str]:
+    """What each setting of a function takes, in words such as "number more than 0"."""
+    kinds = get_type_hints(function, include_extras=True)
+    return {name: _words(kinds[name]) for name in defaults(function, hidden)}
+
+
+def _words(kind: Any) -> str:
+    """An annotated type in words."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        limits = [str(limit) for limit in parts[1:] if isinstance(limit, Range)]
+        return " ".join([_words(parts[0]), *limits, *(["or inf"] if Infinite in parts else [])])
+    if origin is Literal:
+        return " or ".join(map(str, parts))
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if part is types.NoneType else _words(part) for part in parts)
+    if origin is tuple:
+        return f"{_words(parts[0])}, several by commas"
+    return {bool: "yes or no", int: "whole number", float: "number", str: "text"}.get(kind, str(kind))
 
 
 def resolve(

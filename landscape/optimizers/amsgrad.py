@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 from landscape.optimizers.base import Live, NonFinite, OwnOptimizer
 from landscape.optimizers.elementwise import decayed_gradients, zeros
 from landscape.optimizers.parameters import Parameters, groups_of
-from landscape.optimizers.wrapped import Decay, fused
-from landscape.settings import NonNegative, Positive
+from landscape.optimizers.wrapped import fused
+from landscape.settings import Decay, NonNegative, Positive
 
 
 class UncorrectedAMSGrad(OwnOptimizer):

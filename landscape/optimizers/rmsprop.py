@@ -10,8 +10,7 @@ from torch.optim import Optimizer
 from landscape.optimizers.base import Live, NonFinite, OwnOptimizer
 from landscape.optimizers.elementwise import decayed_gradients, zeros
 from landscape.optimizers.parameters import Parameters, groups_of
-from landscape.optimizers.wrapped import Decay
-from landscape.settings import NonNegative, Positive
+from landscape.settings import Decay, NonNegative, Positive
 
 
 class RMSProp(OwnOptimizer):

@@ -5,17 +5,14 @@ As in all of torch, a non-finite gradient goes through; the loss that follows te
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from landscape.errors import RequestError
 from landscape.optimizers.parameters import Parameters, groups_of
-from landscape.settings import Count, NonNegative, Positive, Range
-
-Decay = Annotated[float, Range(0, 1 - 1e-9)]
-"""A factor such as momentum, in [0, 1)."""
+from landscape.settings import Count, Decay, NonNegative, Positive
 
 
 def fused(groups: list[dict[str, Any]], devices: tuple[str, ...] = ("cpu", "cuda")) -> bool | None:

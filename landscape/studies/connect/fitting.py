@@ -25,7 +25,7 @@ from landscape.geometry.slices import CURVES, Curve, combine, make_curve, straig
 from landscape.networks.loop import History, Report, Resume, fit
 from landscape.networks.sampling import Shuffle, mix
 from landscape.objective.objective import Objective
-from landscape.optimizers.registry import make_optimizer, resolve_hyperparameters
+from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters
 from landscape.optimizers.schedules import find_schedule
 
 NODES = ("golden", "stratified", "uniform")
@@ -82,11 +82,16 @@ class CurveRecipe:
         return asdict(self)
 
     def steps_per_epoch(self, num_samples: int) -> int:
-        """Gradient evaluations in one pass over the data."""
-        return Shuffle(num_samples, self.batch_size, self.seed).steps_per_epoch
+        """Updates in one pass over the data."""
+        return self.batches(num_samples).steps_per_epoch
+
+    def batches(self, num_samples: int) -> Shuffle:
+        """The minibatches; all samples at once for a method of the full batch."""
+        full = find_entry(self.optimizer).full_batch
+        return Shuffle(num_samples, num_samples if full else self.batch_size, mix(self.seed, 1))
 
     def num_steps(self, num_samples: int) -> int:
-        """Gradient evaluations in all."""
+        """Updates in all."""
         return self.steps if self.steps is not None else (self.epochs or 0) * self.steps_per_epoch(num_samples)
 
 
@@ -146,7 +151,7 @@ def curve_step(
         A function of the step's number, which decides everything random, to the minibatch loss.
     """
     samples = objective.samples
-    batches = Shuffle(len(samples), recipe.batch_size, mix(recipe.seed, 1))
+    batches, closure = recipe.batches(len(samples)), find_entry(recipe.optimizer).closure
     node = draw_nodes(recipe.nodes, mix(recipe.seed, 2))
     basis = make_curve(kind, points.control_points()).basis
 
@@ -157,12 +162,22 @@ def curve_step(
 
     def step(index: int) -> Tensor:
         coefficients = block(index // BLOCK)[index % BLOCK]
-        theta = combine(coefficients, points.control_points())
         batch = samples.select(batches.indices(index).to(objective.device))
-        value, gradient = objective.minibatch_gradient(theta, batch, mix(recipe.seed, 3, index))
-        points.inner.grad = torch.outer(coefficients[1:-1].to(gradient), gradient)
-        optimizer.step()
-        return value
+        values: list[Tensor] = []
+
+        def evaluate() -> Tensor:
+            theta = combine(coefficients, points.control_points())
+            value, gradient = objective.minibatch_gradient(theta, batch, mix(recipe.seed, 3, index))
+            points.inner.grad = torch.outer(coefficients[1:-1].to(gradient), gradient)
+            values.append(value)
+            return value
+
+        if closure:
+            optimizer.step(evaluate)  # type: ignore[arg-type]  # torch takes tensors as well
+        else:
+            evaluate()
+            optimizer.step()
+        return values[0]  # before the update
 
     return step
 
