@@ -12,6 +12,7 @@ from landscape import settings as model_settings
 from landscape.errors import RequestError, unknown
 from landscape.factories import call_factory, is_factory
 from landscape.networks.zoo.convnet import convnet
+from landscape.networks.zoo.gpt import gpt2, gpt_nano, modern
 from landscape.networks.zoo.mlp import mlp, softmax
 from landscape.networks.zoo.preresnet import preresnet110, preresnet164
 from landscape.networks.zoo.resnet import resnet
@@ -53,6 +54,9 @@ MODELS: dict[str, ModelEntry] = {
     "vgg16": ModelEntry(vgg16, "VGG of 16 layers for CIFAR", {"batchnorm": False}),
     "vgg16-bn": ModelEntry(vgg16, "VGG of 16 layers for CIFAR with BatchNorm", {"batchnorm": True}),
     "wrn28-10": ModelEntry(wrn28, "wide ResNet of 28 layers, ten times as wide"),
+    "gpt-nano": ModelEntry(gpt_nano, "GPT of the NanoGPT speedrun for characters, seconds on a CPU"),
+    "gpt2-124m": ModelEntry(gpt2, "GPT-2, the smallest"),
+    "modern-124m": ModelEntry(modern, "GPT of the NanoGPT speedrun: rotary positions, QK-norm, ReLU squared"),
 }
 
 

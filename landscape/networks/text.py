@@ -30,7 +30,7 @@ VERSE = re.compile(r"^\w+?\d+:\d+ .*$", re.MULTILINE)
 
 def kjv(
     *,
-    context: Context = 128,
+    context: Context = 64,
     stride: Count | None = None,
     size: Count | None = None,
     test_fraction: TestFraction = 0.1,
@@ -75,7 +75,7 @@ def find_bible() -> str | None:
 
 def stdlib(
     *,
-    context: Context = 128,
+    context: Context = 64,
     stride: Count | None = None,
     size: Count = 2_000_000,
     test_fraction: TestFraction = 0.1,

@@ -139,7 +139,7 @@ def test_a_python_without_source_files(tmp_path, monkeypatch):
 def test_this_pythons_library():
     first, again = (load_data("stdlib", settings={"size": 50_000}) for _ in range(2))
     assert first.digest == again.digest
-    assert len(first.train.targets) == (45_000 - 1) // 128
+    assert len(first.train.targets) == (45_000 - 1) // 64
     assert first.num_classes < 128
     assert load_data("stdlib", settings={"size": 50_001}).digest != first.digest
     assert Path(first.source).is_dir()
@@ -148,7 +148,7 @@ def test_this_pythons_library():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 100}, "too few for a window of context=128"),
+        ({"size": 60}, "too few for a window of context=64"),
         ({"context": 1}, "at least 2"),
         ({"contxt": 5}, "did you mean 'context'"),
         ({"test_fraction": 1}, "at most 0.9"),
