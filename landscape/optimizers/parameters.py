@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from landscape.errors import RequestError
 
 Parameters = nn.Module | Iterable[Tensor] | Iterable[Mapping[str, Any]]
 """A module, tensors, or parameter groups: mappings with `params` and the options that differ there."""
+
+
+class Placeholder(nn.Module):
+    """Stands for a model while hyperparameters are checked: the names of its parameters say nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 2))
 
 
 def groups_of(model: Parameters) -> list[dict[str, Any]]:

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
 from landscape.errors import unknown
 from landscape.optimizers import wrapped
 from landscape.optimizers.amsgrad import amsgrad
 from landscape.optimizers.base import OwnOptimizer
-from landscape.optimizers.parameters import Parameters, parameters_of
+from landscape.optimizers.parameters import Parameters, Placeholder, parameters_of
 from landscape.optimizers.rmsprop import rmsprop
 from landscape.optimizers.watched import watch
 from landscape.settings import defaults, resolve
@@ -86,7 +85,7 @@ def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[
     for outer, settings in inner.items():
         complete = resolve_hyperparameters(values[outer], settings)
         values |= {f"{outer}.{key}": value for key, value in complete.items()}
-    entry.build([torch.zeros(2, 2, requires_grad=True)], **values)  # refuses values that don't go together
+    entry.build(Placeholder(), **values)  # refuses values that don't go together
     return values
 
 
