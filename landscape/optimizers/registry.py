@@ -18,6 +18,7 @@ from landscape.optimizers.amsgrad import amsgrad
 from landscape.optimizers.base import OwnOptimizer
 from landscape.optimizers.parameters import Parameters, Placeholder, parameters_of
 from landscape.optimizers.rmsprop import rmsprop
+from landscape.optimizers.shampoo import shampoo
 from landscape.optimizers.watched import watch
 from landscape.settings import defaults, resolve
 
@@ -55,6 +56,7 @@ OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(wrapped.adam, "Adam: averages of gradient and square, their bias corrected"),
     "amsgrad": Entry(amsgrad, "Adam whose average of squares never decreases"),
     "adamw": Entry(wrapped.adamw, "Adam with decoupled weight decay"),
+    "shampoo": Entry(shampoo, "Shampoo: L^(-1/4) G R^(-1/4), one factor for each axis of a tensor"),
     "lbfgs": Entry(wrapped.lbfgs, "L-BFGS with a strong Wolfe line search, full batch", full_batch=True, closure=True),
 }
 
