@@ -32,7 +32,8 @@ def groups_of(model: Parameters) -> list[dict[str, Any]]:
         RequestError: If there is no tensor to train.
     """
     items: list[Any] = list(model.parameters()) if isinstance(model, nn.Module) else list(model)
-    groups = [dict(item) for item in items if isinstance(item, Mapping)] or [{"params": items}]
+    grouped = bool(items) and all(isinstance(item, Mapping) for item in items)
+    groups = [dict(item) for item in items] if grouped else [{"params": items}]
     for group in groups:
         if "params" not in group:
             raise RequestError(f"a parameter group needs its tensors under 'params', got only {', '.join(group)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ ELEMENTWISE = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "sq
 
 
 def watch(optimizer: Optimizer) -> Optimizer:
-    """Hold an optimizer of torch's to two promises: gradients fit their tensors, and a loaded state belongs to these.
+    """Hold an optimizer of torch's to three promises: gradients fit, and a loaded state belongs here and is copied.
 
     The state that it saves has one entry more, `shapes`, which torch ignores.
     """
@@ -46,8 +47,11 @@ def _note_shapes(optimizer: Optimizer, state: dict[str, Any]) -> None:
     state["shapes"] = _shapes(optimizer)
 
 
-def _check_shapes(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Before a state is loaded.
+def _check_shapes(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Before a state is loaded; torch would go on to write into the tensors that it was given.
+
+    Returns:
+        A copy of it.
 
     Raises:
         RequestError: If it belongs to other tensors.
@@ -72,6 +76,7 @@ def _check_shapes(optimizer: Optimizer, state: dict[str, Any]) -> None:
                     f"the optimizer's state is for a tensor of shape {tuple(their)}, here it has {our}; load it into "
                     "an optimizer of the same model"
                 )
+    return {**state, "state": copy.deepcopy(state["state"])}
 
 
 def _kept_shape(state: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:

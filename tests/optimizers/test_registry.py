@@ -1,69 +1,23 @@
-"""Optimizers by name, each against one step written by hand."""
+"""Finding an optimizer by name, and what is wrong with a request for one."""
 
 import pytest
 import torch
 from torch import nn
 
 from landscape.errors import RequestError
-from landscape.optimizers.registry import OPTIMIZERS, make_optimizer, resolve_hyperparameters
+from landscape.optimizers import registry
+from landscape.optimizers.parameters import groups_of, parameters_of
+from landscape.optimizers.registry import OPTIMIZERS, Entry, make_optimizer, resolve_hyperparameters
 
 
-def descend(name, steps=3, **hyperparameters):
-    """Minimise ½ a x² + x from 2, coordinate-wise; returns the path."""
-    x = torch.tensor([2.0, -1.0], dtype=torch.float64, requires_grad=True)
-    optimizer = make_optimizer(name, [x], **hyperparameters)
-    path = []
-    for _ in range(steps):
-        x.grad = gradient(x.detach())
-        optimizer.step()
-        path.append(x.detach().clone())
-    return path
-
-
-def gradient(x):
-    return torch.tensor([1.0, 3.0], dtype=torch.float64) * x + 1
-
-
-def test_sgd():
-    x, v = torch.tensor([2.0, -1.0], dtype=torch.float64), 0
-    for found in descend("sgd", lr=0.1, momentum=0.9, weight_decay=0.01):
-        v = 0.9 * v + gradient(x) + 0.01 * x
-        x = x - 0.1 * v
-        torch.testing.assert_close(found, x)
-
-
-def test_nesterov():
-    x, v = torch.tensor([2.0, -1.0], dtype=torch.float64), 0
-    for found in descend("sgd", lr=0.1, momentum=0.9, nesterov=True):
-        v = 0.9 * v + gradient(x)
-        x = x - 0.1 * (gradient(x) + 0.9 * v)
-        torch.testing.assert_close(found, x)
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_adam(name):
-    x, m, v = torch.tensor([2.0, -1.0], dtype=torch.float64), 0, 0
-    for step, found in enumerate(descend(name, lr=0.05, beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.2), 1):
-        g = gradient(x) + (0.2 * x if name == "adam" else 0)
-        m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g * g
-        decayed = x * (1 - 0.05 * 0.2) if name == "adamw" else x
-        x = decayed - 0.05 * (m / (1 - 0.8**step)) / ((v / (1 - 0.9**step)).sqrt() + 1e-3)
-        torch.testing.assert_close(found, x)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer(name):
-    hyperparameters = resolve_hyperparameters(name, {"lr": "0.01"})
-    assert hyperparameters["lr"] == 0.01
-    layer = nn.Linear(3, 2)
-    optimizer = make_optimizer(name, layer, **hyperparameters)
-    assert [p is q for p, q in zip(optimizer.param_groups[0]["params"], layer.parameters(), strict=True)] == [True] * 2
-    assert optimizer.param_groups[0]["lr"] == 0.01
-    for wrong in (0, -1, "fast"):
-        with pytest.raises(RequestError, match=f"optimizer '{name}': setting 'lr' must be"):
-            make_optimizer(name, layer, lr=wrong)
-    with pytest.raises(RequestError, match="weight_decay"):
-        make_optimizer(name, layer, weight_decay=-0.1)
+def test_texts_become_numbers():
+    assert resolve_hyperparameters("sgd", {"lr": "1e-2", "nesterov": "yes", "momentum": ".5"}) == {
+        "lr": 0.01,
+        "momentum": 0.5,
+        "nesterov": True,
+        "weight_decay": 0.0,
+    }
+    assert make_optimizer("sgd", nn.Linear(2, 2), lr="0.3").param_groups[0]["lr"] == 0.3
 
 
 def test_bad_requests():
@@ -71,7 +25,66 @@ def test_bad_requests():
         make_optimizer("adma", nn.Linear(2, 2))
     with pytest.raises(RequestError, match="unknown setting of optimizer 'sgd' 'momentun': did you mean 'momentum'"):
         make_optimizer("sgd", nn.Linear(2, 2), momentun=0.9)
-    with pytest.raises(RequestError, match=r"momentum.* must be at least 0"):
+    with pytest.raises(RequestError, match="'momentum' must be at least 0 and less than 1, got 1"):
         make_optimizer("sgd", nn.Linear(2, 2), momentum=1.0)
     with pytest.raises(RequestError, match="nesterov needs a momentum"):
         make_optimizer("sgd", nn.Linear(2, 2), nesterov=True)
+
+
+def test_a_method_around_another(monkeypatch):
+    """What is set as `base.lr` are the hyperparameters of the optimizer that `base` names."""
+
+    def around(model, *, base: str = "sgd", **inner):
+        return make_optimizer(base, model, **{key.removeprefix("base."): value for key, value in inner.items()})
+
+    monkeypatch.setitem(registry.OPTIMIZERS, "around", Entry(around, "around another"))
+    values = resolve_hyperparameters("around", {"base": "adam", "base.lr": "0.5"})
+    assert values["base.lr"] == 0.5
+    assert values["base.beta2"] == 0.999
+    assert resolve_hyperparameters("around", values) == values
+    optimizer = make_optimizer("around", nn.Linear(2, 2), **values)
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    with pytest.raises(RequestError, match="unknown setting of optimizer 'adam' 'momentum'"):
+        resolve_hyperparameters("around", {"base": "adam", "base.momentum": 0.9})
+    with pytest.raises(RequestError, match="unknown optimizer 'adm': did you mean 'adam'"):
+        resolve_hyperparameters("around", {"base": "adm"})
+    with pytest.raises(RequestError, match=r"unknown setting of optimizer 'sgd' 'base\.lr'"):
+        resolve_hyperparameters("sgd", {"base.lr": 0.1})
+
+
+def test_parameters_of_modules_tensors_and_groups():
+    layer = nn.Linear(3, 2)
+    tensors = list(layer.parameters())
+    for given in (
+        layer,
+        tensors,
+        iter(tensors),
+        layer.parameters(),
+        [{"params": tensors}],
+        [{"params": iter(tensors)}],
+    ):
+        assert [id(tensor) for tensor in parameters_of(given)] == [id(tensor) for tensor in tensors]
+    groups = groups_of([{"params": layer.weight, "lr": 0.1}, {"params": [layer.bias]}])
+    assert groups == [{"params": [layer.weight], "lr": 0.1}, {"params": [layer.bias]}]
+    with pytest.raises(RequestError, match="needs its tensors under 'params', got only lr"):
+        groups_of([{"lr": 0.1}])
+    with pytest.raises(RequestError, match="no mixture"):
+        groups_of([layer.weight, {"params": [layer.bias]}, "bias"])
+
+
+def test_the_lectures_methods_are_there():
+    assert {
+        "gd",
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adagrad",
+        "adadelta",
+        "rmsprop",
+        "adam",
+        "amsgrad",
+        "adamw",
+        "lbfgs",
+    } <= (OPTIMIZERS.keys())
+    assert {name for name, entry in OPTIMIZERS.items() if entry.full_batch} >= {"gd", "lbfgs"}
