@@ -85,8 +85,10 @@ def train(
     """Train a network and store its checkpoint and, beside it as .zarr, its history.
 
     The checkpoint says by itself which network, data and loss it belongs to. A run that was killed goes on from where
-    it was when the same command is given again, to the same weights.
+    it was when the same command is given again, to the same weights. Under torchrun (torchrun --no-python
+    --nproc-per-node=N landscape train ...) N processes share each batch.
     """
+    from landscape.networks.parallel import launched
     from landscape.networks.problem import Problem
     from landscape.networks.training import TrainingRecipe
     from landscape.studies.train import train_to_files
@@ -113,18 +115,22 @@ def train(
         precision=precision,
         seed=seed,
     )
-    files = train_to_files(
-        problem,
-        recipe,
-        out,
-        data_dir=data_dir,
-        device=place,
-        checkpoint_every=checkpoint_every,
-        evaluate_every=eval_every,
-        overwrite=overwrite,
-        progress=not quiet,
-        autosave_seconds=autosave,
-    )
+    with launched(place) as (ranks, own_device):
+        files = train_to_files(
+            problem,
+            recipe,
+            out,
+            data_dir=data_dir,
+            device=own_device,
+            checkpoint_every=checkpoint_every,
+            evaluate_every=eval_every,
+            overwrite=overwrite,
+            progress=not quiet,
+            autosave_seconds=autosave,
+            ranks=ranks,
+        )
+    if not ranks.first:  # torchrun's other processes have nothing to say
+        return
     last = store.open(files.history)["train"].isel(step=-1)
     result: dict[str, Any] = {"checkpoint": str(files.checkpoint), "history": str(files.history), "fresh": files.fresh}
     for name in ("loss", "error"):

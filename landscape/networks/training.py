@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from landscape.errors import RequestError, unknown
 from landscape.networks.datasets import DataSet
 from landscape.networks.loop import History, Report, Resume, Row, fit
+from landscape.networks.parallel import ALONE, Ranks
 from landscape.networks.sampling import AUGMENTATIONS, Shuffle, augment, mix
-from landscape.objective.losses import Loss, mean, per_sample, resolve_loss
+from landscape.objective.losses import Loss, per_sample, resolve_loss
 from landscape.objective.module import apply_module, copy_module, preserved_rng, seed_rng
 from landscape.objective.objective import Objective
 from landscape.objective.samples import Samples, batch_length
@@ -119,6 +120,7 @@ def train(
     on_epoch: Callable[[int, nn.Module], None] | None = None,
     resume: Resume | None = None,
     report: Report | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Train a copy of a network.
 
@@ -135,6 +137,7 @@ def train(
         on_epoch: Called after each epoch with its number and the network, for checkpoints.
         resume: Where to keep the run's state, so that a killed run goes on to the same bits.
         report: Told the progress, `report(fraction, samples=..., loss=...)`, with the last recorded errors.
+        ranks: The processes that train together, each of which calls this with the same arguments.
 
     Raises:
         RequestError: If the recipe doesn't fit the data or the machine.
@@ -159,18 +162,21 @@ def train(
     generator = torch.Generator(device)
 
     def step(index: int) -> Tensor:
-        inputs, targets = samples.select(batches.indices(index).to(device))
-        inputs = augment(recipe.augmentation, inputs, generator.manual_seed(mix(recipe.seed, 2, index)))
+        part, weight = ranks.part(batches.indices(index))
+        inputs, targets = samples.select(part.to(device))
+        inputs = augment(recipe.augmentation, inputs, generator.manual_seed(mix(*ranks.keys(recipe.seed, 2, index))))
         values: list[Tensor] = []
 
         def evaluate() -> Tensor:
-            seed_rng(device, mix(recipe.seed, 3, index))  # the same dropout in each pass; inside preserved_rng
+            seed_rng(
+                device, mix(*ranks.keys(recipe.seed, 3, index))
+            )  # the same dropout in each pass; inside preserved_rng
             with autocast:
                 outputs = apply_module(model, inputs)
-                value = mean(*per_sample(loss_function, outputs, targets, batch_length(targets), "loss"))
+                value = ranks.mean(*per_sample(loss_function, outputs, targets, batch_length(targets), "loss"), weight)
             optimizer.zero_grad()
             scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-            values.append(value.detach())
+            values.append(ranks.add(value.detach(), model.parameters()))
             return values[-1]
 
         if entry.closure:
@@ -191,6 +197,8 @@ def train(
 
     def record(done: int) -> Row:
         row: Row = {"learning_rate": optimizer.param_groups[0]["lr"]}
+        if not ranks.first:
+            return row
         objective = Objective(model, data.train, loss, device=device, dtype=dtype)
         for split, part in data.splits.items():
             values = objective.on(part).evaluate(objective.theta)

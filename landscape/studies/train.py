@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from landscape.errors import RequestError, WorkError
 from landscape.networks.checkpoint import read_recipe, save_checkpoint
 from landscape.networks.datasets import DataSet
 from landscape.networks.loop import Resume
+from landscape.networks.parallel import ALONE, Ranks
 from landscape.networks.problem import Problem
 from landscape.networks.progress import TrainingBar
 from landscape.networks.sampling import Shuffle, augment
@@ -55,6 +58,7 @@ def train_to_files(
     overwrite: bool = False,
     progress: bool = False,
     autosave_seconds: float = 20.0,
+    ranks: Ranks = ALONE,
 ) -> TrainedFiles:
     """Train a network and write its checkpoint and history; a killed run goes on from where it was.
 
@@ -69,6 +73,8 @@ def train_to_files(
         overwrite: Replace files of another recipe.
         progress: Whether to show progress on stderr.
         autosave_seconds: Time between saves of the run's state.
+        ranks: The processes that train together, each of which calls this; the first alone writes, and the others read
+            the state of an unfinished run from the same place.
 
     Raises:
         RequestError: If the request is wrong; nothing has been written then.
@@ -92,33 +98,36 @@ def train_to_files(
     signature = recipe_hash(identity)
     history_path = out.with_suffix(".zarr")
     resume = Resume(out.with_name(f".{out.name}.partial"), signature, autosave_seconds)
-    if _finished(out, history_path, signature, overwrite):
-        resume.path.unlink(missing_ok=True)
-        return TrainedFiles(out, history_path, fresh=False)
     epochs = _epoch_files(out, recipe, len(data.train), checkpoint_every)
-    for path in epochs.values():
-        _refuse_other(path, signature, overwrite)
-    prepare_folder(out)
-    resume.claim(overwrite)
-    store.create(history_path, identity, kind="train", attrs={"device": device}, overwrite=overwrite)
+
+    def prepare() -> str:
+        if _finished(out, history_path, signature, overwrite):
+            resume.path.unlink(missing_ok=True)
+            return "finished"
+        for path in epochs.values():
+            _refuse_other(path, signature, overwrite)
+        prepare_folder(out)
+        resume.claim(overwrite)
+        store.create(history_path, identity, kind="train", attrs={"device": device}, overwrite=overwrite)
+        return "go on" if resume.path.exists() else "begin"
+
+    way = ranks.decide(prepare)
+    if way == "finished":
+        return TrainedFiles(out, history_path, fresh=False)
     header = {**contents, "signature": signature, "environment": environment(device)}
 
     def on_epoch(epoch: int, module: nn.Module) -> None:
         if epoch in epochs:
             save_checkpoint(epochs[epoch], module, {**header, "epoch": epoch})
 
+    run = partial(train, model, data, recipe, loss=loss, device=device, evaluate_every=evaluate_every, ranks=ranks)
+    if not ranks.first:
+        if resume.path.exists() != (way == "go on"):
+            raise RequestError(f"rank {ranks.number} doesn't see {resume.path} as rank 0 does: they need one folder")
+        run(resume=replace(resume, every_seconds=math.inf))
+        return TrainedFiles(out, history_path, fresh=True)
     with store.claim(history_path), TrainingBar(out.stem, show=progress) as bar:
-        trained = train(
-            model,
-            data,
-            recipe,
-            loss=loss,
-            device=device,
-            evaluate_every=evaluate_every,
-            on_epoch=on_epoch,
-            resume=resume,
-            report=bar.report,
-        )
+        trained = run(on_epoch=on_epoch, resume=resume, report=bar.report)
         _write_history(history_path, trained)
         diverged = trained.history.diverged_at
         if diverged is None:

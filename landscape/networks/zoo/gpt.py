@@ -245,8 +245,8 @@ def gpt_nano(
 ) -> GPT:
     """The speedrun's GPT for characters, of 12 · layers · width² parameters and the embedding; see `modern`.
 
-    The initial weights are wider than the large one's by the root of the widths' ratio, so that activations begin at the
-    same size.
+    The initial weights are wider than the large one's by the root of the widths' ratio, so that activations begin at
+    the same size.
     """
     return modern(input_shape, num_outputs, layers=layers, heads=heads, width=width, tied=tied, init=init)
 
