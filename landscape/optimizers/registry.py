@@ -18,6 +18,7 @@ from landscape.optimizers.amsgrad import amsgrad
 from landscape.optimizers.base import OwnOptimizer
 from landscape.optimizers.parameters import Parameters, Placeholder, parameters_of
 from landscape.optimizers.rmsprop import rmsprop
+from landscape.optimizers.sam import asam, sam
 from landscape.optimizers.shampoo import shampoo
 from landscape.optimizers.watched import watch
 from landscape.settings import defaults, resolve
@@ -31,8 +32,8 @@ class Entry:
 
     Args:
         build: `build(model, *, hyperparameters...)` makes it. A method around another one has a hyperparameter that
-            names it, such as `base`; what is set as `base.lr` is checked as the hyperparameters of that one and comes
-            complete in `build`'s `**` arguments, under the same dotted names.
+            names it, `base`; what is set as `base.momentum` is checked as a hyperparameter of that one, and all of them
+            come complete in `build`'s `**` arguments, under the dotted names. Plain `lr` means `base.lr`.
         summary: One line for `landscape optimizers`.
         full_batch: The method is defined for the whole loss: training gives it the full batch.
         closure: `step(closure)` evaluates the loss itself; the closure zeroes the gradients, runs forward and backward
@@ -57,6 +58,8 @@ OPTIMIZERS: dict[str, Entry] = {
     "amsgrad": Entry(amsgrad, "Adam whose average of squares never decreases"),
     "adamw": Entry(wrapped.adamw, "Adam with decoupled weight decay"),
     "shampoo": Entry(shampoo, "Shampoo: L^(-1/4) G R^(-1/4), one factor for each axis of a tensor"),
+    "sam": Entry(sam, "sharpness-aware: the gradient at the worst point nearby, for any base optimizer", closure=True),
+    "asam": Entry(asam, "SAM with a neighbourhood in units of the weights", closure=True),
     "lbfgs": Entry(wrapped.lbfgs, "L-BFGS with a strong Wolfe line search, full batch", full_batch=True, closure=True),
 }
 
@@ -75,18 +78,20 @@ def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[
         RequestError: If the optimizer or a hyperparameter is unknown, or a value is out of range.
     """
     entry = find_entry(name)
-    own = {key: value for key, value in hyperparameters.items() if "." not in key}
-    values = resolve(f"optimizer '{name}'", entry.build, own)
-    inner: dict[str, dict[str, Any]] = {key: {} for key in ("base",) if key in values}
+    known = defaults(entry.build)
+    base = str(hyperparameters.get("base", known["base"])) if "base" in known else None
+    theirs = [] if base is None else [f"base.{key}" for key in defaults(find_entry(base).build)]
+    own, inner = {}, {}
     for key, value in hyperparameters.items():
-        outer, dot, rest = key.partition(".")
-        if dot and outer not in inner:
-            raise unknown(f"setting of optimizer '{name}'", key, defaults(entry.build))
-        if dot:
-            inner[outer][rest] = value
-    for outer, settings in inner.items():
-        complete = resolve_hyperparameters(values[outer], settings)
-        values |= {f"{outer}.{key}": value for key, value in complete.items()}
+        if key in known:
+            own[key] = value
+        elif base is not None and (key == "lr" or key.startswith("base.")):  # the learning rate is the base's
+            inner[key.removeprefix("base.")] = value
+        else:
+            raise unknown(f"setting of optimizer '{name}'", key, [*known, *theirs])
+    values = resolve(f"optimizer '{name}'", entry.build, own)
+    if base is not None:
+        values |= {f"base.{key}": value for key, value in resolve_hyperparameters(base, inner).items()}
     entry.build(Placeholder(), **values)  # refuses values that don't go together
     return values
 

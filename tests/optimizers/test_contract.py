@@ -202,6 +202,15 @@ def test_a_gradient_of_another_dtype_is_refused(name):
         optimizer.step(*([lambda: torch.zeros(())] if OPTIMIZERS[name].closure else []))
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_sparse_gradient_is_refused(name):
+    embedding = nn.Embedding(5, 3, sparse=True)
+    optimizer = make_optimizer(name, embedding)
+    embedding(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(RequestError, match="a gradient is sparse: this optimizer takes dense ones"):
+        optimizer.step(*([lambda: torch.zeros(())] if OPTIMIZERS[name].closure else []))
+
+
 @pytest.mark.parametrize("name", CHECKED)
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_gradients_that_are_not_finite(name, wrong):
@@ -237,9 +246,10 @@ def test_gradients_that_are_not_finite(name, wrong):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_rates_that_are_not_positive(name):
+    inner = defaults(OPTIMIZERS[name].build).get("base")
     for wrong in (0, -1, "0", "fast", float("nan")):
-        with pytest.raises(RequestError, match=f"optimizer '{name}': setting 'lr' must be"):
-            make_optimizer(name, Network(), lr=wrong)
+        with pytest.raises(RequestError, match=f"optimizer '{inner or name}': setting 'lr' must be"):
+            make_optimizer(name, Network(), **{"base.lr" if inner else "lr": wrong})
 
 
 @pytest.mark.parametrize(("name", "key"), SETTINGS)

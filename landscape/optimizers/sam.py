@@ -1,0 +1,285 @@
+r"""Sharpness-aware minimisation around any other optimizer.
+
+SAM minimises :math:`\max_{\|\epsilon\|_p \le \rho} L(w + \epsilon)` by the gradient at the first-order worst point,
+
+.. math:: g_{\mathrm{SAM}} = \nabla L(w + \hat\epsilon), \qquad
+          \hat\epsilon = -\rho\, \mathrm{LMO}_p(g) = \rho\, \operatorname{sign}(g) |g|^{q-1} / \|g\|_q^{q-1},
+
+with :math:`g = \nabla L(w)` over all parameters as one vector. ASAM measures :math:`\epsilon` in units of the weights,
+:math:`T = |w| + \eta`: :math:`\hat\epsilon = -\rho\, T\, \mathrm{LMO}_p(T g)`, element by element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from landscape.errors import RequestError
+from landscape.linalg.norms import Lp
+from landscape.objective.batchnorm import tracking_layers
+from landscape.optimizers.ascent import ascent, pull_back
+from landscape.optimizers.base import Live, NonFinite, gradients_finite, live_parameters
+from landscape.optimizers.parameters import Parameters
+from landscape.optimizers.products import hessian_product
+from landscape.settings import Exponent, NonNegative
+
+Closure = Callable[[], Any]
+
+
+class SAM(Optimizer):
+    r"""SAM or ASAM around a base optimizer.
+
+    It shares the base's parameter groups and state: schedulers that change `lr` here drive the base, and `state_dict`
+    is the base's. Each group may have its own radius, `sam_rho` (AdaDelta has a `rho` too), by which its share of one
+    direction for all is scaled; groups with radius 0 stay where they are and don't count in the direction. With
+    :math:`\rho = 0` everywhere it is the base.
+
+    `step(closure)` is all that most training needs. Without closures, as for a `GradScaler`::
+
+        scaler.scale(loss(model)).backward()  # the direction doesn't depend on the scale, so nothing is unscaled here
+        sam.perturb()
+        sam.zero_grad()
+        scaler.scale(loss(model)).backward()
+        sam.restore()  # before step, which the scaler may leave out
+        scaler.step(sam)
+        scaler.update()
+
+    Gradients may be accumulated over several `backward` before `perturb` and again before `restore`. Afterwards
+    `p.grad` is the gradient that the base stepped along: what the closure left there at :math:`w + \hat\epsilon`, or,
+    where several were combined (`exact`, micro-batches), a new tensor; nothing is written into the closure's.
+
+    Args:
+        base: The optimizer that makes the steps.
+        rho: :math:`\rho`, in units of distance in weight space (of the weights themselves where `adaptive`).
+        p: Norm of the ball, from 1 to infinity.
+        adaptive: ASAM.
+        eta: :math:`\eta`; of no effect unless `adaptive`.
+        exact: Keep the second-order term, :math:`\nabla [L(w + \hat\epsilon(w))]`, for one Hessian-vector product more.
+        module: The network, so that its BatchNorm statistics are updated by the passes at :math:`w` alone.
+        non_finite: `raise` or `skip`, where the gradient of the step (at the worst point) isn't finite.
+
+    Raises:
+        RequestError: If p is less than 1.
+
+    References:
+        Foret, Kleiner, Mobahi & Neyshabur, "Sharpness-aware minimization", arXiv 2010.01412.
+        Kwon, Kim, Park & Choi, "ASAM: adaptive sharpness-aware minimization", arXiv 2102.11600.
+    """
+
+    def __init__(
+        self,
+        base: Optimizer,
+        rho: float = 0.05,
+        p: float = 2.0,
+        adaptive: bool = False,
+        eta: float = 0.01,
+        exact: bool = False,
+        module: nn.Module | None = None,
+        non_finite: NonFinite = "raise",
+    ) -> None:
+        self.base, self.norm, self.eta, self.exact = base, Lp(float(p)), eta if adaptive else None, exact
+        self.non_finite = non_finite
+        self.layers = [] if module is None else tracking_layers(module)
+        self._undo: list[tuple[list[Tensor], list[Tensor]]] = []  # what is elsewhere for a while, and its own values
+        super().__init__(base.param_groups, {**base.defaults, "sam_rho": rho})
+        self._share()
+
+    def _share(self) -> None:
+        self.param_groups, self.state = self.base.param_groups, self.base.state
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters to the base."""
+        if not any(param_group is group for group in self.base.param_groups):
+            self.base.add_param_group({"sam_rho": self.defaults["sam_rho"], **param_group})
+        else:
+            super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the base's state."""
+        super().load_state_dict(state_dict)  # its hooks look at the state first
+        self.base.load_state_dict(state_dict)
+        self._share()
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("base", "norm", "eta", "exact", "non_finite", "layers", "_undo")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
+
+    def step(self, closure: Closure | Sequence[Closure] | None = None, weights: Sequence[float] | None = None) -> Any:
+        r"""Make one step.
+
+        Args:
+            closure: Zeroes the gradients, computes loss and gradients on one batch and returns the loss; called at
+                :math:`w`, at :math:`w + \hat\epsilon`, and with `exact` at :math:`w` again: it should give the same
+                each time, dropout included. A list of closures, one for each micro-batch of m samples, makes
+                m-sharpness: each has an :math:`\hat\epsilon` of its own, and their gradients are averaged. None if the
+                gradients are there already (see `perturb`).
+            weights: Weight of each closure in the average, such as its number of samples; equal by default.
+
+        Returns:
+            The loss at :math:`w`.
+
+        Raises:
+            RequestError: If a gradient can't be used, or torch can't compute the product that `exact` needs.
+            NonFiniteGradientError: If the gradient isn't finite, unless such steps are skipped.
+        """
+        if closure is None:
+            self.restore()
+            return self.base.step()
+        if callable(closure) and not any(group["sam_rho"] for group in self.param_groups):
+            return self.base.step(closure)
+        closures = [closure] if callable(closure) else list(closure)
+        shares = _shares(weights, len(closures))
+        loss, worst = self._evaluate(closures, shares)
+        live = [({"non_finite": self.non_finite}, tensors) for _, tensors in live_parameters(self.param_groups)]
+        if live and not gradients_finite(live):
+            return loss
+        ready = [worst]
+
+        def again() -> Any:  # a line search evaluates more than once, and compares losses at the worst points
+            return ready.pop() if ready else self._evaluate(closures, shares)[1]
+
+        self.base.step(again)
+        return loss
+
+    @torch.no_grad()
+    def perturb(self) -> None:
+        r"""Move the weights to :math:`w + \hat\epsilon`, from the gradients in `p.grad`."""
+        self.restore()
+        tensors, rhos = self._moving(live_parameters(self.param_groups))
+        steps = ascent(tensors, _gradients(tensors), rhos, self.norm, self.eta)
+        self._remember(tensors)
+        if steps:
+            torch._foreach_add_(tensors, steps)
+        torch.clear_autocast_cache()  # holds the weights in lower precision
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Move the weights back to where they were, to the last bit; and BatchNorm statistics."""
+        for targets, values in self._undo:
+            torch._foreach_copy_(targets, values)
+        self._undo = []
+        torch.clear_autocast_cache()
+
+    def _remember(self, tensors: list[Tensor]) -> None:
+        """Keep the values of some tensors, and of BatchNorm's statistics, until `restore`."""
+        buffers = [buffer for layer in self.layers for buffer in layer.buffers()]
+        self._undo = [(kept, [one.detach().clone() for one in kept]) for kept in (tensors, buffers) if kept]
+
+    def _moving(self, live: Live) -> tuple[list[Tensor], list[float]]:
+        """The tensors with a gradient that are moved, and the radius of each."""
+        pairs = [(tensor, group["sam_rho"]) for group, tensors in live if group["sam_rho"] for tensor in tensors]
+        return [tensor for tensor, _ in pairs], [rho for _, rho in pairs]
+
+    def _evaluate(self, closures: list[Closure], shares: list[float]) -> tuple[Any, Any]:
+        """The losses at the weights and at the worst points; the gradient of the step is then in `p.grad`."""
+        if len(closures) == 1 and not self.exact:
+            return self._two_passes(closures[0])[:2]
+        here, there, total = 0.0, 0.0, {}  # type: float | Tensor, float | Tensor, dict[Tensor, Tensor]
+        for closure, share in zip(closures, shares, strict=True):
+            loss, worst, first = self._two_passes(closure)
+            here, there = here + share * _number(loss), there + share * _number(worst)
+            for tensor, gradient in self._gradients_of_surrogate(closure, first).items():
+                total[tensor] = total[tensor] + share * gradient if tensor in total else share * gradient
+        for tensor, gradient in total.items():
+            tensor.grad = gradient
+        return here, there
+
+    def _two_passes(self, closure: Closure) -> tuple[Any, Any, dict[Tensor, Tensor]]:
+        """The losses at the weights and at the worst point; the first gradient, where the exact one needs it."""
+        with torch.enable_grad():
+            loss = closure()
+        tensors, _ = self._moving(live_parameters(self.param_groups)) if self.exact else ([], [])
+        first = {tensor: gradient.clone() for tensor, gradient in zip(tensors, _gradients(tensors), strict=True)}
+        self.perturb()
+        try:
+            with torch.enable_grad():
+                worst = closure()
+        finally:
+            self.restore()
+        return loss, worst, first
+
+    @torch.no_grad()
+    def _gradients_of_surrogate(self, closure: Closure, first: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
+        r"""The gradient at the worst point, and with `exact` what :math:`\hat\epsilon(w, g(w))` adds to it."""
+        live = live_parameters(self.param_groups)
+        found = {one: one.grad.clone() for _, members in live for one in members if one.grad is not None}
+        tensors, rhos = self._moving([(group, [one for one in members if one in first]) for group, members in live])
+        if not tensors:
+            return found
+        gradients, targets = [first[one] for one in tensors], [found[one] for one in tensors]
+        vectors, direct = pull_back(tensors, gradients, rhos, self.norm, self.eta, targets)
+        self._remember([])
+        try:
+            products = hessian_product(tensors, vectors, closure)
+        finally:
+            self.restore()
+        torch._foreach_add_(targets, direct)
+        torch._foreach_add_(targets, products)
+        return found
+
+
+def _gradients(tensors: list[Tensor]) -> list[Tensor]:
+    return [tensor.grad for tensor in tensors if tensor.grad is not None]
+
+
+def _number(loss: Any) -> Any:
+    return loss.detach() if isinstance(loss, Tensor) else loss
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
+    """The weights of closures, adding up to 1.
+
+    Raises:
+        RequestError: If there are no closures, or not as many positive weights as closures.
+    """
+    weights = [1.0] * count if weights is None else list(weights)
+    if len(weights) != count or not weights or not all(weight > 0 for weight in weights):
+        raise RequestError(
+            f"SAM needs closures and a positive weight for each (or no weights), got {count} and {weights}"
+        )
+    return [weight / sum(weights) for weight in weights]
+
+
+def _wrap(model: Parameters, name: str, base: str, settings: dict[str, Any], **own: Any) -> Optimizer:
+    """SAM around an optimizer of the registry."""
+    from landscape.optimizers.registry import find_entry
+
+    if base in ("sam", "asam"):
+        raise RequestError(f"the base of {name} can't be {base}: choose one that makes steps, such as base=momentum")
+    options = {key.removeprefix("base."): value for key, value in settings.items()}
+    module = model if isinstance(model, nn.Module) else None
+    return SAM(find_entry(base).build(model, **options), module=module, **own)
+
+
+def sam(
+    model: Parameters,
+    *,
+    base: str = "sgd",
+    rho: NonNegative = 0.05,
+    p: Exponent = 2.0,
+    exact: bool = False,
+    non_finite: NonFinite = "raise",
+    **settings: Any,
+) -> Optimizer:
+    r"""SAM, :math:`\nabla L(w - \rho\, \mathrm{LMO}_p(g))` in the place of the base's gradient; see `SAM`."""
+    return _wrap(model, "sam", base, settings, rho=rho, p=p, exact=exact, non_finite=non_finite)
+
+
+def asam(
+    model: Parameters,
+    *,
+    base: str = "sgd",
+    rho: NonNegative = 0.5,
+    p: Exponent = 2.0,
+    eta: NonNegative = 0.01,
+    exact: bool = False,
+    non_finite: NonFinite = "raise",
+    **settings: Any,
+) -> Optimizer:
+    r"""ASAM, SAM in units of the weights, :math:`w - \rho\, T\, \mathrm{LMO}_p(T g)`, T = |w| + η; see `SAM`."""
+    own = {"rho": rho, "p": p, "eta": eta, "exact": exact, "non_finite": non_finite}
+    return _wrap(model, "asam", base, settings, adaptive=True, **own)
