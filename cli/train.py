@@ -45,6 +45,12 @@ from . import options
 @click.option(
     "--eval-every", default=1, show_default=True, metavar="K", help="Epochs between records of the history; 0: the end."
 )
+@click.option(
+    "--eval-samples",
+    type=int,
+    metavar="N",
+    help="Record on a fixed random subset of N samples of each split; all if not given.",
+)
 @options.device
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.safetensors", help="The checkpoint."
@@ -74,6 +80,7 @@ def train(
     seed: int,
     checkpoint_every: int,
     eval_every: int,
+    eval_samples: int | None,
     device: str,
     threads: int,
     out: Path,
@@ -124,6 +131,7 @@ def train(
             device=own_device,
             checkpoint_every=checkpoint_every,
             evaluate_every=eval_every,
+            evaluate_samples=eval_samples,
             overwrite=overwrite,
             progress=not quiet,
             autosave_seconds=autosave,

@@ -117,6 +117,7 @@ def train(
     loss: str | Loss = "cross-entropy",
     device: str | torch.device = "cpu",
     evaluate_every: int = 1,
+    evaluate_samples: int | None = None,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
     resume: Resume | None = None,
     report: Report | None = None,
@@ -124,7 +125,8 @@ def train(
 ) -> Trained:
     """Train a copy of a network.
 
-    Loss and error in the history are those of the whole splits, un-augmented, in evaluation mode.
+    Loss and error in the history are those of the whole splits, or of `evaluate_samples`, un-augmented, in evaluation
+    mode.
 
     Args:
         model: Architecture and initial weights; only read.
@@ -134,6 +136,8 @@ def train(
         device: Where to train.
         evaluate_every: Epochs between records of the history (for a run in steps: so many times the steps of one
             epoch); 0 for the end only.
+        evaluate_samples: Samples of each split on which loss and error are recorded, a fixed random subset; None for
+            all.
         on_epoch: Called after each epoch with its number and the network, for checkpoints.
         resume: Where to keep the run's state, so that a killed run goes on to the same bits.
         report: Told the progress, `report(fraction, samples=..., loss=...)`, with the last recorded errors.
@@ -150,6 +154,7 @@ def train(
     amp = recipe.precision in ("bf16", "fp16")
     dtype = torch.float32 if amp else PRECISIONS[recipe.precision]
     model = copy_module(model).to(device, dtype)
+    judged = data if evaluate_samples is None else data.subset(evaluate_samples)
     samples = Samples(data.train, device, dtype)
     entry = find_entry(recipe.optimizer)
     batches = Shuffle(len(samples), len(samples) if entry.full_batch else recipe.batch_size, mix(recipe.seed, 1))
@@ -199,8 +204,8 @@ def train(
         row: Row = {"learning_rate": optimizer.param_groups[0]["lr"]}
         if not ranks.first:
             return row
-        objective = Objective(model, data.train, loss, device=device, dtype=dtype)
-        for split, part in data.splits.items():
+        objective = Objective(model, judged.train, loss, device=device, dtype=dtype)
+        for split, part in judged.splits.items():
             values = objective.on(part).evaluate(objective.theta)
             row |= {f"{name}.{split}": value for name, value in values.items() if not name.endswith("_stderr")}
         latest.update({name.replace(".", " "): row[name] for name in ("error.train", "error.test") if name in row})
@@ -219,4 +224,4 @@ def train(
             resume=resume,
             report=tell,
         )
-    return Trained(model.eval(), history, {split: len(part) for split, part in data.splits.items()})
+    return Trained(model.eval(), history, {split: len(part) for split, part in judged.splits.items()})

@@ -55,6 +55,7 @@ def train_to_files(
     device: str = "cpu",
     checkpoint_every: int = 0,
     evaluate_every: int = 1,
+    evaluate_samples: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
     autosave_seconds: float = 20.0,
@@ -70,6 +71,7 @@ def train_to_files(
         device: Where to train.
         checkpoint_every: Epochs between further checkpoints, `<name>-epoch0010.safetensors`; 0 for none.
         evaluate_every: Epochs between records of the history; 0 for the end only.
+        evaluate_samples: Record the history on a fixed random subset of so many samples of each split; None for all.
         overwrite: Replace files of another recipe.
         progress: Whether to show progress on stderr.
         autosave_seconds: Time between saves of the run's state.
@@ -83,6 +85,8 @@ def train_to_files(
     for name, count in {"checkpoint every": checkpoint_every, "evaluate every": evaluate_every}.items():
         if count < 0:
             raise RequestError(f"{name} K epochs: K must be at least 0 (0 for the end only), got {count}")
+    if evaluate_samples is not None and evaluate_samples < 1:
+        raise RequestError(f"the number of samples to evaluate on must be at least 1, got {evaluate_samples}")
     data = problem.load_data(data_dir)
     model = problem.build_model(data, recipe.seed)
     loss = problem.find_loss(data)
@@ -94,6 +98,8 @@ def train_to_files(
         "checkpoint_every": checkpoint_every,
         "evaluate_every": evaluate_every,
     }
+    if evaluate_samples is not None:
+        contents["evaluate_samples"] = evaluate_samples
     identity = {**contents, "problem": problem.identity()}
     signature = recipe_hash(identity)
     history_path = out.with_suffix(".zarr")
@@ -120,7 +126,17 @@ def train_to_files(
         if epoch in epochs:
             save_checkpoint(epochs[epoch], module, {**header, "epoch": epoch})
 
-    run = partial(train, model, data, recipe, loss=loss, device=device, evaluate_every=evaluate_every, ranks=ranks)
+    run = partial(
+        train,
+        model,
+        data,
+        recipe,
+        loss=loss,
+        device=device,
+        evaluate_every=evaluate_every,
+        evaluate_samples=evaluate_samples,
+        ranks=ranks,
+    )
     if not ranks.first:
         if resume.path.exists() != (way == "go on"):
             raise RequestError(f"rank {ranks.number} doesn't see {resume.path} as rank 0 does: they need one folder")
