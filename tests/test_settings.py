@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from landscape.errors import RequestError
-from landscape.settings import Count, Exponent, Fraction, Positive, Range, Seed, defaults, resolve
+from landscape.settings import Count, Decay, Exponent, Fraction, Positive, Range, Seed, accepts, defaults, resolve
 
 
 def make(
@@ -20,12 +20,25 @@ def make(
     name: str = "x",
     clip: float | None = None,
     p: Exponent = 2.0,
+    momentum: Decay = 0.9,
 ) -> None:
     """A function with every kind of setting."""
 
 
 def test_defaults_are_the_keyword_only_parameters():
-    assert list(defaults(make)) == ["width", "hidden", "bias", "kind", "dropout", "seed", "lr", "name", "clip", "p"]
+    assert list(defaults(make)) == [
+        "width",
+        "hidden",
+        "bias",
+        "kind",
+        "dropout",
+        "seed",
+        "lr",
+        "name",
+        "clip",
+        "p",
+        "momentum",
+    ]
     assert "width" not in defaults(make, hidden={"width"})
     assert resolve("it", make, None) == defaults(make)
 
@@ -86,6 +99,8 @@ def test_values_become_the_annotated_type(name, given, expected):
         ("name", 3, "must be text"),
         ("p", 0.5, "must be at least 1"),
         ("p", "-inf", "must be a number"),
+        ("momentum", 1, "at least 0 and less than 1, got 1"),
+        ("momentum", -0.1, "at least 0 and less than 1"),
     ],
 )
 def test_wrong_settings_are_named_in_one_line(name, given, message):
@@ -98,6 +113,22 @@ def test_wrong_settings_are_named_in_one_line(name, given, message):
 def test_a_function_without_settings_says_so():
     with pytest.raises(RequestError, match="has no settings"):
         resolve("it", lambda size: size, {"width": 3})
+
+
+def test_what_settings_accept_in_words():
+    assert accepts(make) == {
+        "width": "whole number at least 1",
+        "hidden": "whole number at least 1, several by commas",
+        "bias": "yes or no",
+        "kind": "A or B",
+        "dropout": "number at least 0 and at most 1",
+        "seed": "whole number at least 0",
+        "lr": "number more than 0",
+        "name": "text",
+        "clip": "number or none",
+        "p": "number at least 1 or inf",
+        "momentum": "number at least 0 and less than 1",
+    }
 
 
 def test_ranges_in_words():

@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from landscape.errors import RequestError
-from landscape.optimizers.base import check_gradient
+from landscape.optimizers.base import live_parameters
 
 ELEMENTWISE = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum"}
 """torch's names for state that has the shape of its parameter."""
@@ -27,14 +27,12 @@ def watch(optimizer: Optimizer) -> Optimizer:
 
 
 def _check_gradients(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    """Before each step.
+    """Before each step; torch's fused versions would let the first pass and answer the second in riddles.
 
     Raises:
-        RequestError: If a gradient has another dtype or device than its tensor.
+        RequestError: If a gradient has another dtype or device than its tensor, or is sparse.
     """
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            check_gradient(parameter)
+    live_parameters(optimizer.param_groups)
 
 
 def _shapes(optimizer: Optimizer) -> list[list[tuple[int, ...]]]:

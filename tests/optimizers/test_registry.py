@@ -45,8 +45,11 @@ def test_a_method_around_another(monkeypatch):
     optimizer = make_optimizer("around", nn.Linear(2, 2), **values)
     assert isinstance(optimizer, torch.optim.Adam)
     assert optimizer.param_groups[0]["lr"] == 0.5
+    assert resolve_hyperparameters("around", {"lr": "0.2"})["base.lr"] == 0.2
     with pytest.raises(RequestError, match="unknown setting of optimizer 'adam' 'momentum'"):
         resolve_hyperparameters("around", {"base": "adam", "base.momentum": 0.9})
+    with pytest.raises(RequestError, match=r"unknown setting of optimizer 'around' 'momentum': .*'base\.momentum'"):
+        resolve_hyperparameters("around", {"momentum": 0.9})
     with pytest.raises(RequestError, match="unknown optimizer 'adm': did you mean 'adam'"):
         resolve_hyperparameters("around", {"base": "adm"})
     with pytest.raises(RequestError, match=r"unknown setting of optimizer 'sgd' 'base\.lr'"):

@@ -221,6 +221,15 @@ def test_the_recipe_covers_contents_and_settings(networks, data, tmp_path):
         run(moved, tmp_path / "0.zarr", data, base)
 
 
+@pytest.mark.parametrize("optimizer", ["gd", "lbfgs"])
+def test_curves_are_fitted_by_methods_of_the_full_batch(networks, data, tmp_path, optimizer):
+    fit = replace(FIT, steps=20, optimizer=optimizer, hyperparameters={}, nodes="golden")
+    assert fit.steps_per_epoch(1000) == 1
+    tree = run(networks(), tmp_path / "c.zarr", data, ConnectRecipe(("bezier",), fit, points=9, plane=0))
+    loss = tree["connect"]["loss"].sel(split="train").isel(pair=0).mean("t")
+    assert float(loss.sel(curve="bezier")) < float(loss.sel(curve="linear"))
+
+
 def test_a_diverged_fit_is_a_result(networks, regression_data, tmp_path):
     fit = replace(FIT, steps=60, optimizer="sgd", hyperparameters={"lr": 1e9})
     recipe = ConnectRecipe(("bezier",), fit, points=5, plane=3)
