@@ -8,5 +8,8 @@ from __future__ import annotations
 EXPERIMENTS: dict[str, str] = {
     "connect": "Independent optima, and Bézier and polyline curves between them (Garipov et al. 2018, figure 1).",
     "curve_optimizers": "Which optimizer, learning rate and choice of t lower the barrier fastest.",
+    "noise_ball": "SGD with a constant step ends in a noise ball: paths, radius beside theory, floors by batch.",
+    "norm_balls": "Unit balls of vector and matrix norms, with a gradient and its steepest direction in each.",
+    "adam_divergence": "Reddi et al.'s convex problems, Adam's cycle on a parabola, AdaGrad on sparse features.",
 }
 """Name of each experiment's file, with what its figure shows."""

@@ -1,0 +1,278 @@
+r"""Where Adam fails and why: Reddi et al.'s convex problems, and the cycle on a parabola; where AdaGrad pays.
+
+1. The online sequence :math:`f_t(x) = Cx` for t mod 3 = 1 and :math:`-x` otherwise, on [-1, 1] with C > 2: the best
+   point is -1, for each three steps add up to a slope of C - 2. Adam with :math:`\beta_1 = 0`,
+   :math:`\beta_2 = 1/(1 + C^2)` and :math:`\alpha_t = \alpha/\sqrt t` ends at +1 (theorem 1): the rare large gradient
+   is divided by itself, and forgotten when the small ones come. AMSGrad doesn't forget.
+2. The stochastic variant: slope C with probability :math:`(1 + \delta)/(1 + C)`, else -1, so :math:`\delta` on average,
+   and -1 is best again (theorem 3), with ordinary :math:`\beta_1, \beta_2` and a constant step.
+3. Adam on :math:`L(w) = w^2` with a constant step doesn't converge: near the minimum the step is
+   :math:`\alpha m / \sqrt v`, whatever the size of the gradient. With v held fixed the iteration is stable while
+   :math:`L'' / \sqrt v < 2(1 + \beta_1) / (\alpha (1 - \beta_1))`; v falls until that bound is met, and rises with the
+   oscillation beyond it. So it hovers where :math:`\langle (2w)^2 \rangle \approx v`:
+   :math:`w_\mathrm{rms} \approx \frac{\alpha (1 - \beta_1)}{2 (1 + \beta_1)}`, in proportion to the step.
+4. Logistic regression whose rare features tell most: AdaGrad against SGD with a constant and with a falling step, all
+   tuned on the same grid; and the same with dense features.
+
+References:
+    Reddi, Kale & Kumar, "On the convergence of Adam and beyond", arXiv 1904.09237; Cohen et al., "Adaptive gradient
+    methods at the edge of stability", arXiv 2207.14484 (the bound of item 3); Duchi, Hazan & Singer, "Adaptive
+    subgradient methods", JMLR 2011.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import adam_runs
+from .mechanism import Experiment, Options
+
+if TYPE_CHECKING:
+    import xarray
+
+    from landscape.figures.style import StyledFigure
+
+NODE = "adam_divergence"
+
+
+@dataclass(frozen=True)
+class Online:
+    """Reddi et al.'s online sequence of period three.
+
+    Args:
+        C: Slope of every third function.
+        start: Where all start.
+        lr: Step size, divided by the root of the step.
+        steps: Number of steps.
+        optimizers: Names of the methods.
+    """
+
+    C: float = 4.0
+    start: float = 0.0
+    lr: float = 0.5
+    steps: int = 3000
+    optimizers: tuple[str, ...] = ("adam", "amsgrad", "sgd")
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """Its stochastic variant.
+
+    Args:
+        C: The rare slope.
+        delta: The mean slope.
+        lr: Step size of Adam and AMSGrad, constant.
+        sgd_lr: That of SGD, whose steps are in proportion to the slope.
+        beta1: Decay of the mean.
+        beta2: Decay of the mean square.
+        steps: Number of steps.
+        every: Steps between two that are stored.
+        runs: Number of runs.
+        seed: Of the draws, the same for all methods.
+        optimizers: Names of the methods.
+    """
+
+    C: float = 200.0
+    delta: float = 0.4
+    lr: float = 0.01
+    sgd_lr: float = 0.0005
+    beta1: float = 0.9
+    beta2: float = 0.99
+    steps: int = 30000
+    every: int = 150
+    runs: int = 100
+    seed: int = 0
+    optimizers: tuple[str, ...] = ("adam", "amsgrad", "sgd")
+
+
+@dataclass(frozen=True)
+class Parabola:
+    """L(w) = w² with a constant step.
+
+    Args:
+        methods: Names of methods; with a colon, Adam's beta2.
+        lr: Step size of all.
+        start: Where all start.
+        steps: Number of steps.
+        cycle_methods: Methods whose final oscillation is measured.
+        cycle_lrs: Step sizes for which it is.
+        cycle_starts: Points from which it is.
+        cycle_steps: Length of these runs; the last half is measured.
+    """
+
+    methods: tuple[str, ...] = ("sgd", "momentum", "adam:0.95", "adam:0.999")
+    lr: float = 0.1
+    start: float = 1.0
+    steps: int = 12000
+    cycle_methods: tuple[str, ...] = ("adam:0.95", "adam:0.999")
+    cycle_lrs: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
+    cycle_starts: tuple[float, ...] = (1.0, 3.0)
+    cycle_steps: int = 24000
+
+
+@dataclass(frozen=True)
+class Features:
+    """Logistic regression with sparse or dense features.
+
+    Args:
+        samples: Number of samples.
+        inputs: Number of features.
+        shares: Share of the samples in which the most and the least frequent feature is not 0.
+        scale: Size of the true weights.
+        mu: Strong convexity.
+        batch_size: Samples in a minibatch, drawn with replacement.
+        steps: Number of steps.
+        every: Steps between two that are stored.
+        lrs: All learning rates that are tried with every method.
+        methods: Names of methods; with ":decay" the step falls as one over the root of the step.
+        data: Kinds of features.
+        seeds: Number of problems of each kind, each with draws of its own.
+    """
+
+    samples: int = 1000
+    inputs: int = 50
+    shares: tuple[float, ...] = (0.5, 0.005)
+    scale: float = 0.4
+    mu: float = 1e-3
+    batch_size: int = 10
+    steps: int = 2000
+    every: int = 50
+    lrs: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    methods: tuple[str, ...] = ("sgd", "sgd:decay", "adagrad")
+    data: tuple[str, ...] = ("sparse", "dense")
+    seeds: int = 8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Four problems."""
+
+    online: Online = field(default_factory=Online)
+    stochastic: Stochastic = field(default_factory=Stochastic)
+    parabola: Parabola = field(default_factory=Parabola)
+    features: Features = field(default_factory=Features)
+
+
+PRESETS = {
+    "smoke": Recipe(
+        Online(steps=600),
+        Stochastic(steps=3000, runs=10),
+        Parabola(
+            methods=("sgd", "momentum", "adam:0.95"),
+            steps=600,
+            cycle_methods=("adam:0.95",),
+            cycle_lrs=(0.1, 0.3),
+            cycle_starts=(1.0,),
+            cycle_steps=1000,
+        ),
+        Features(samples=200, inputs=12, steps=100, every=20, lrs=(0.1, 1.0), seeds=2),
+    ),
+    "cpu": Recipe(),
+}
+
+
+def run(recipe: Recipe, path: Path, options: Options) -> None:
+    """Follow the optimizers on all four problems."""
+    from landscape.sweeps import store
+    from landscape.sweeps.schema import Sweep, Variable
+    from landscape.sweeps.sweep import run as run_sweeps
+
+    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
+    if resumed and store.attributes(path)["complete"]:
+        return
+    online, stochastic, parabola, features = recipe.online, recipe.stochastic, recipe.parabola, recipe.features
+    here, arguments = adam_runs.__name__, {"recipe": recipe}
+    iterate = {"long_name": "iterate", "units": "1"}
+    nats = {"long_name": "f − f*", "units": "nats"}
+
+    def sweep(
+        node: str, coords: dict[str, Any], variables: dict[str, Variable], over: str, whole: bool = True
+    ) -> Sweep:
+        return Sweep(
+            node=f"{NODE}/{node}",
+            coords=coords,
+            over=(over,),
+            variables=variables,
+            function=f"{here}:{node}_evaluator",
+            arguments=arguments,
+            block={over: len(coords[over]) if whole else 1},
+        )
+
+    sweeps = [
+        sweep(
+            "features",
+            {
+                "data": list(features.data),
+                "method": list(features.methods),
+                "lr": np.array(features.lrs),
+                "step": np.arange(0, features.steps + 1, features.every),
+                "seed": features.seeds,
+            },
+            {"excess": Variable(("data", "method", "lr", "step", "seed"), attrs=nats)},
+            "data",
+            whole=False,
+        ),
+        sweep(
+            "stochastic",
+            {
+                "optimizer": list(stochastic.optimizers),
+                "step": np.arange(0, stochastic.steps + 1, stochastic.every),
+                "quantile": list(adam_runs.QUANTILES),
+            },
+            {
+                "x": Variable(("optimizer", "step"), attrs=iterate),
+                "x_quantile": Variable(("optimizer", "step", "quantile"), attrs=iterate),
+            },
+            "optimizer",
+        ),
+        sweep(
+            "online",
+            {"optimizer": list(online.optimizers), "step": np.arange(1, online.steps + 1)},
+            {
+                "x": Variable(("optimizer", "step"), attrs=iterate),
+                "regret": Variable(("optimizer", "step"), attrs={"long_name": "mean regret", "units": "1"}),
+            },
+            "optimizer",
+        ),
+        sweep(
+            "parabola",
+            {"method": list(parabola.methods), "step": parabola.steps + 1},
+            {"w": Variable(("method", "step"), attrs=iterate)},
+            "method",
+        ),
+        sweep(
+            "cycle",
+            {
+                "method": list(parabola.cycle_methods),
+                "lr": np.array(parabola.cycle_lrs),
+                "start": np.array(parabola.cycle_starts),
+            },
+            {"size": Variable(("method", "lr", "start"), attrs={"long_name": "rms of the iterates", "units": "1"})},
+            "method",
+            whole=False,
+        ),
+    ]
+    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
+    run_sweeps(path, sweeps, describe="methods", **how)
+    store.finish(path)
+
+
+def figure(tree: xarray.DataTree) -> StyledFigure:
+    """Reddi et al.'s problems above, the parabola in the middle, sparse features below."""
+    from landscape.figures.adam_divergence import adam_divergence_figure
+
+    return adam_divergence_figure(tree, NODE)
+
+
+def caption(tree: xarray.DataTree) -> str:
+    """What the figure shows, in numbers."""
+    from landscape.figures.adam_divergence import adam_divergence_caption
+
+    return adam_divergence_caption(tree, NODE)
+
+
+EXPERIMENT = Experiment(NODE, PRESETS, run, figure, caption)

@@ -1,0 +1,51 @@
+"""Optimizers on closed-form problems: the iterates of many runs at once, each optimizer by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.optimizers.registry import make_optimizer
+
+
+def follow(
+    name: str,
+    start: Tensor,
+    gradient: Callable[[Tensor, int], Tensor],
+    steps: int,
+    *,
+    hyperparameters: dict[str, Any],
+    schedule: Callable[[int], float] | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Iterator[Tensor]:
+    """Follow an optimizer whose steps act on each element by itself, so that runs can be stacked in one tensor.
+
+    Args:
+        name: Name of the optimizer.
+        start: Where it starts, of any shape: one run or many.
+        gradient: The gradient at a tensor of that shape in a step, counted from 0.
+        steps: Number of steps.
+        hyperparameters: Of the optimizer.
+        schedule: Factor on the learning rate in a step; 1 by default.
+        interval: Bounds onto which every element is projected after each step.
+
+    Yields:
+        The iterate, `steps + 1` times from the start on: one tensor that changes, to be copied if it is kept.
+    """
+    point = start.clone().requires_grad_()
+    optimizer = make_optimizer(name, [point], **hyperparameters)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    yield point.detach()
+    for step in range(steps):
+        if schedule is not None:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(step)
+        with torch.no_grad():
+            point.grad = gradient(point.detach(), step)
+        optimizer.step()
+        if interval is not None:
+            point.data.clamp_(*interval)
+        yield point.detach()
