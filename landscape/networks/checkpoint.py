@@ -7,6 +7,7 @@ data and loss it belongs to. Files of others are read as well, and never run cod
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
 import pickle
@@ -27,6 +28,8 @@ from landscape.errors import RequestError, reason
 from landscape.objective.module import copy_module
 
 HEADER = "landscape"
+LONGEST_PICKLE = 1 << 26
+"""Bytes of a refused pickle that are searched for the types it names."""
 NESTINGS = ("state_dict", "model_state_dict", "model", "module", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
@@ -220,14 +223,15 @@ def _named_types(path: Path) -> Iterator[str]:
     """The types and functions that a bare pickle names, read without being loaded."""
     texts: list[str] = []
     try:
-        with path.open("rb") as file:
-            for code, argument, _ in pickletools.genops(file):
-                if code.name in ("GLOBAL", "INST"):
-                    yield str(argument).replace(" ", ".")
-                elif code.name == "STACK_GLOBAL" and len(texts) > 1:
-                    yield ".".join(texts[-2:])
-                elif isinstance(argument, str):
-                    texts.append(argument)
+        with path.open("rb") as file:  # a copy in memory, since a file allocates whatever length a pickle claims
+            start = io.BytesIO(file.read(LONGEST_PICKLE))
+        for code, argument, _ in pickletools.genops(start):
+            if code.name in ("GLOBAL", "INST"):
+                yield str(argument).replace(" ", ".")
+            elif code.name == "STACK_GLOBAL" and len(texts) > 1:
+                yield ".".join(texts[-2:])
+            elif isinstance(argument, str):
+                texts.append(argument)
     except (ValueError, EOFError, OverflowError):
         return
 
