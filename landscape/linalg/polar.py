@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -83,17 +83,27 @@ def _scaled(matrices: Tensor, safety: float, dtype: torch.dtype) -> Tensor:
     wide = torch.promote_types(torch.promote_types(matrices.dtype, torch.float32), dtype)
     lengths = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=wide)
     lengths.masked_fill_(lengths == 0, 1.0)
-    return (matrices / lengths.mul_(safety)).to(dtype, memory_format=torch.contiguous_format)
+    scaled: Tensor = matrices / (lengths if safety == 1 else lengths.mul_(safety))
+    return scaled.to(dtype, memory_format=torch.contiguous_format)
 
 
 def _iterate(x: Tensor, coefficients: Iterable[Quintic]) -> Tensor:
     """The quintics one after another, in four buffers: fresh memory for every product costs a tenth of the time."""
+    if len(x) == 1:  # a product of two matrices is faster than a batch of one
+        return _iterate_by(torch.mm, torch.addmm, x[0], coefficients).unsqueeze(0)
+    return _iterate_by(torch.bmm, torch.baddbmm, x, coefficients)
+
+
+def _iterate_by(
+    product: Callable[..., Tensor], sum_and_product: Callable[..., Tensor], x: Tensor, coefficients: Iterable[Quintic]
+) -> Tensor:
+    """The iteration with products of two matrices or of two stacks."""
     gram = x.new_empty(*x.shape[:-1], x.shape[-2])
     inner, following = torch.empty_like(gram), torch.empty_like(x)
     for a, b, c in coefficients:
-        torch.bmm(x, x.mT, out=gram)
-        torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=inner)
-        torch.baddbmm(x, inner, x, beta=a, out=following)
+        product(x, x.mT, out=gram)
+        sum_and_product(gram, gram, gram, beta=b, alpha=c, out=inner)
+        sum_and_product(x, inner, x, beta=a, out=following)
         x, following = following, x
     return x
 

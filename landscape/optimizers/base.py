@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -135,8 +136,8 @@ def gradients_finite(live: Live) -> bool:
         NonFiniteGradientError: If they aren't and a group's `non_finite` is `raise`.
     """
     gradients = [p.grad for _, parameters in live for p in parameters if p.grad is not None]
-    # the 2-norm is several times faster than the largest element, which is asked where squares may have overflowed
-    if _finite(torch._foreach_norm(gradients)) or _finite(torch._foreach_norm(gradients, float("inf"))):
+    # sums of squares are several times faster than largest elements, which are asked where squares may have overflowed
+    if _finite(_squares(gradients)) or _finite(torch._foreach_norm(gradients, float("inf"))):
         return True
     if any(group["non_finite"] == "raise" for group, _ in live):
         raise NonFiniteGradientError(
@@ -145,8 +146,18 @@ def gradients_finite(live: Live) -> bool:
     return False
 
 
+def _squares(tensors: list[Tensor]) -> Sequence[Tensor]:
+    """Numbers that are finite only if a tensor's elements are: sums of squares, or their roots."""
+    if all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
+        flat = [tensor.view(-1) for tensor in tensors]
+        return [torch.dot(one, one) for one in flat]
+    return torch._foreach_norm(tensors)
+
+
 def _finite(values: Sequence[Tensor]) -> bool:
     """Whether numbers are finite, whatever their dtypes and devices."""
+    if all(value.device.type == "cpu" for value in values):
+        return all(math.isfinite(value.item()) for value in values)
     alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for value in values:
         alike.setdefault((value.dtype, value.device), []).append(value)

@@ -16,10 +16,12 @@ from landscape.errors import unknown
 from landscape.optimizers import wrapped
 from landscape.optimizers.amsgrad import amsgrad
 from landscape.optimizers.base import OwnOptimizer
+from landscape.optimizers.muon import muon
 from landscape.optimizers.parameters import Parameters, Placeholder, parameters_of
 from landscape.optimizers.rmsprop import rmsprop
 from landscape.optimizers.sam import asam, sam
 from landscape.optimizers.shampoo import shampoo
+from landscape.optimizers.steepest import normalized_gd, sign_gd, spectral_gd, steepest
 from landscape.optimizers.watched import watch
 from landscape.settings import defaults, resolve
 
@@ -60,6 +62,11 @@ OPTIMIZERS: dict[str, Entry] = {
     "shampoo": Entry(shampoo, "Shampoo: L^(-1/4) G R^(-1/4), one factor for each axis of a tensor"),
     "sam": Entry(sam, "sharpness-aware: the gradient at the worst point nearby, for any base optimizer", closure=True),
     "asam": Entry(asam, "SAM with a neighbourhood in units of the weights", closure=True),
+    "muon": Entry(muon, "momentum and polar factor for hidden matrices, AdamW for all else"),
+    "steepest": Entry(steepest, "steepest descent in a norm: x + lr LMO(g), or x + lr |g|* LMO(g)"),
+    "normalized-gd": Entry(normalized_gd, "normalised gradient, x - lr g/|g|"),
+    "sign-gd": Entry(sign_gd, "sign of the gradient, x - lr sign(g)"),
+    "spectral-gd": Entry(spectral_gd, "exact polar factor of each hidden matrix, W - lr UVᵀ"),
     "lbfgs": Entry(wrapped.lbfgs, "L-BFGS with a strong Wolfe line search, full batch", full_batch=True, closure=True),
 }
 

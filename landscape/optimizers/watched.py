@@ -21,9 +21,14 @@ def watch(optimizer: Optimizer) -> Optimizer:
     The state that it saves has one entry more, `shapes`, which torch ignores.
     """
     optimizer.register_step_pre_hook(_check_gradients)
+    remember_shapes(optimizer)
+    return optimizer
+
+
+def remember_shapes(optimizer: Optimizer) -> None:
+    """Keep the tensors' shapes with the state, so that a state of other tensors is refused even if it is empty."""
     optimizer.register_state_dict_post_hook(_note_shapes)
     optimizer.register_load_state_dict_pre_hook(_check_shapes)
-    return optimizer
 
 
 def _check_gradients(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
