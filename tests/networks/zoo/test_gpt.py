@@ -9,6 +9,7 @@ from landscape.errors import RequestError
 from landscape.networks.models import build_model, resolve_settings
 from landscape.networks.zoo.attention import CausalAttention, rms_norm, rotate
 from landscape.networks.zoo.gpt import gpt2, gpt2_block, gpt_nano, modern
+from landscape.optimizers.roles import QKV, roles, split_by_role
 
 TINY = {"layers": 2, "width": 16, "heads": 2}
 NAMES = ["gpt2-124m", "gpt-nano", "modern-124m"]
@@ -324,3 +325,19 @@ def test_resolved_settings_are_complete():
         "tied": True,
         "init": 0.07,
     }
+
+
+# ------------------------------------------------------------------------------------------- what optimizers see
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_optimizers_know_the_roles(name):
+    """The fused weight is recognised by its name, the tied weight as a head."""
+    model = build_model(name, (6,), 11, TINY)
+    found = roles(model)
+    assert found["embedding.weight"] == "head"
+    assert found["blocks.0.attention.qkv.weight"] == found["blocks.1.mlp.projection.weight"] == "hidden"
+    assert roles(build_model(name, (6,), 11, TINY | {"tied": False}))["head.weight"] == "head"
+    groups = split_by_role(model, {"hidden": {}, "head": {}, "vector": {}, "embedding": {}}, qkv=QKV)
+    split = [path for group in groups if group.get("parts") == 3 for path, _ in group["params"]]
+    assert split == [f"blocks.{k}.attention.qkv.weight" for k in range(2)]
