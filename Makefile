@@ -4,6 +4,7 @@ PYTHON  ?= python3
 VENV    ?= .venv
 WORKERS ?= 2
 DEMO    := results/demo
+PEERS   := .venv-peers
 
 BIN    := $(VENV)/bin
 INPUTS := setup.cfg pyproject.toml constraints.txt
@@ -18,11 +19,11 @@ TRAIN  := $(BIN)/landscape train --data digits --model mlp --model-set hidden=64
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format docs build clean
+.PHONY: help demo test test-slow lint format docs bench-peers build clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; \
-		do printf '  make %-10s %s\n' "$$name" "$$text"; done
+		do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 demo: $(STAMP)-base ## train two networks on digits, connect them and draw the curve, into results/demo/
 	@mkdir -p $(DEMO)
@@ -53,6 +54,8 @@ docs: $(STAMP)-docs ## build the pages into docs/_build/html/
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build/html
 	@echo "The pages begin at docs/_build/html/index.html"
 
+bench-peers: $(PEERS)/.installed ## install the packages that benchmarks compare us with, into an environment of their own
+
 build: $(STAMP)-base ## build the wheel into dist/
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -75,4 +78,10 @@ $(STAMP)-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "landscape needs Python 3.11 or later: try make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Peers are never dependencies: nothing of ours imports them but benchmarks, and those say what is missing.
+$(PEERS)/.installed: $(INPUTS)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable . pytorch-optimizer==4.1.0
 	@touch $@

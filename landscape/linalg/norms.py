@@ -91,12 +91,11 @@ class Lp(Norm):
             largest = flat.abs().argmax()
             result[largest] = -flat[largest].sign()
             return result.view(g.shape)
-        size = g.abs()
-        peak = size.max()
-        size = size / torch.where(peak > 0, peak, 1.0)  # powers of numbers up to 1 can't overflow
-        powers = size if self.p == 2 else size.pow(self.q - 1)
+        peak = g.detach().abs().max()  # the scale has no part in the result, nor in its derivative
+        scaled = g / torch.where(peak > 0, peak, 1.0)  # powers of numbers up to 1 can't overflow
+        powers = scaled if self.p == 2 else scaled.sign() * scaled.abs().pow(self.q - 1)
         length = _lp(powers, self.p)
-        return -g.sign() * powers / torch.where(length > 0, length, 1.0)
+        return -powers / torch.where(length > 0, length, 1.0)
 
 
 class MatrixNorm(Norm):

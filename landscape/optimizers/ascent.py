@@ -54,7 +54,7 @@ def pull_back(
 
     Args:
         weights: As for `ascent`.
-        gradients: As for `ascent`. Where one is exactly 0, so is its derivative (for p > 2 it would be infinite).
+        gradients: As for `ascent`. For p > 2 the derivative is infinite where one is 0, and taken as 0 there.
         rhos: As for `ascent`.
         norm: As for `ascent`.
         eta: As for `ascent`.
@@ -67,5 +67,7 @@ def pull_back(
         products = [(step * x).sum().to(steps[0]) for step, x in zip(steps, cotangents, strict=True)]
         value = torch.stack(products).sum()
     found = torch.autograd.grad(value, [*gradients, *weights], allow_unused=True, materialize_grads=True)
-    of_gradients = [torch.where(g == 0, 0, v) for g, v in zip(gradients, found[: len(gradients)], strict=True)]
-    return of_gradients, list(found[len(gradients) :])
+    of_gradients, of_weights = list(found[: len(gradients)]), list(found[len(gradients) :])
+    if norm.p > 2:
+        of_gradients = [torch.where(g == 0, 0, v) for g, v in zip(gradients, of_gradients, strict=True)]
+    return of_gradients, of_weights

@@ -6,7 +6,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-BENCHMARKS = {"curve_step": ["--repetitions", "2", "--steps", "1"], "startup": ["--repetitions", "1"]}
+BENCHMARKS = {
+    "curve_step": ["--repetitions", "2", "--steps", "1"],
+    "sam": ["--repetitions", "1", "--steps", "1", "--batch-size", "8"],
+    "shampoo": ["--repetitions", "1", "--width", "16"],
+    "startup": ["--repetitions", "1"],
+}
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -220,6 +220,17 @@ def test_the_exact_gradient_differs_and_needs_one_product_more():
     assert (ends[0] - ends[1]).norm() > 1e-3 * ends[0].norm()
 
 
+@pytest.mark.parametrize("p", P)
+def test_the_exact_gradient_where_a_gradient_is_zero(p):
+    """f = x + xy at (0, 1): g = (2, 0), so that the step along y is 0 but for p = 2 not its derivative with x."""
+    x = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    optimizer = make_optimizer("sam", [x], rho=0.2, p=p, exact=True)
+    optimizer.step(closure_of(optimizer, lambda: x[0] + x[0] * x[1]))
+    # The worst point is (ρ, 1), the gradient there (2, ρ); for p = 2 the step turns by ρ dx/|g| towards y as x grows.
+    expected = torch.tensor([2.0 + (0.2 * 0.2 / 2 if p == 2 else 0.0), 0.2], dtype=torch.float64)
+    torch.testing.assert_close(x.grad, expected)
+
+
 def test_what_forward_mode_lacks_is_named():
     class Cube(torch.autograd.Function):
         @staticmethod
