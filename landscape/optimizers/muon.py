@@ -147,7 +147,7 @@ class Muon(MixedOptimizer):
             torch.add(moments, buffers, alpha=group["momentum"], out=buffers)
             moments = moments.add_(buffers, alpha=group["momentum"]) if group["nesterov"] else buffers
         matrices = len(parameters) * group["parts"]
-        return moments.view(matrices, parameters[0].shape[0] // group["parts"], -1)
+        return moments.reshape(matrices, parameters[0].shape[0] // group["parts"], -1)
 
     def _stacked_buffers(self, parameters: list[Tensor]) -> Tensor:
         """The momentum of parameters of one shape as one tensor, of which the buffers in the state are views.

@@ -15,7 +15,7 @@ from landscape.optimizers.parameters import Parameters, Placeholder, groups_of
 Role = Literal["hidden", "embedding", "head", "vector"]
 ROLES: tuple[Role, ...] = ("hidden", "embedding", "head", "vector")
 
-QKV = r"(^|[._])(qkv|w_?qkv|to_qkv|c_attn|in_proj|query_key_value)($|[._])"
+QKV = r"(^|[._])(qkv|[wW]_?qkv|to_qkv|c_attn|in_proj|query_key_value)($|[._])"
 """Names under which attention keeps its queries, keys and values in one weight."""
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -33,14 +33,14 @@ def roles(model: nn.Module, hidden: str | None = None) -> dict[str, Role]:
 
     Args:
         model: The network.
-        hidden: Regular expression, searched in the names: it alone decides which matrices are hidden, and the
-            others that would have been are `head`.
+        hidden: Regular expression, searched in the names: it alone decides which parameters with at least two axes are
+            hidden; others that would have been are `head`.
 
     Returns:
         Role by name, in the order of `model.named_parameters()`.
 
     Raises:
-        RequestError: If the expression is none, matches nothing, or matches a parameter with fewer than two axes.
+        RequestError: If the expression is none, or matches no matrix.
     """
     owners: dict[int, list[nn.Module]] = {}
     for module in model.modules():
@@ -72,15 +72,13 @@ def _role(tensor: Tensor, owners: list[nn.Module]) -> Role:
 def _override(found: dict[str, Role], parameters: Mapping[str, Tensor], hidden: str) -> None:
     """Let an expression decide which matrices are hidden."""
     expression = compile_pattern("hidden", hidden)
-    names = [name for name in found if expression.search(name)]
+    matrices = [name for name in found if parameters[name].dim() > 1]
+    names = [name for name in matrices if expression.search(name)]
     if not names:
-        raise RequestError(f"no parameter's name matches hidden={hidden!r}; names are {', '.join(list(found)[:6])}, …")
-    for name in names:
-        if parameters[name].dim() < 2:
-            raise RequestError(
-                f"hidden={hidden!r} matches '{name}' of shape {tuple(parameters[name].shape)}, which is no matrix: "
-                "narrow the expression"
-            )
+        shown = ", ".join(matrices[:8]) + (", …" if len(matrices) > 8 else "")
+        raise RequestError(
+            f"hidden={hidden!r} matches no matrix: choose among {shown or 'none, there are no matrices'}"
+        )
     for name, role in found.items():
         if name in names:
             found[name] = "hidden"
@@ -120,7 +118,7 @@ def split_by_role(
         Groups with `params` and options. Those of a module hold `(name, tensor)` pairs.
 
     Raises:
-        RequestError: If an expression is none, or `hidden` matches nothing or is given without a module.
+        RequestError: If an expression is none, or `hidden` matches no matrix or is given without a module.
     """
     for setting, pattern in (("hidden", hidden), ("qkv", qkv)):
         if pattern is not None:
