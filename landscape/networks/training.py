@@ -19,7 +19,7 @@ from landscape.objective.losses import Loss, per_sample, resolve_loss
 from landscape.objective.module import apply_module, copy_module, preserved_rng, seed_rng
 from landscape.objective.objective import Objective
 from landscape.objective.samples import Samples, batch_length
-from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters
+from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters, takes_full_batch
 from landscape.optimizers.schedules import find_schedule
 
 PRECISIONS: dict[str, torch.dtype] = {
@@ -157,7 +157,8 @@ def train(
     judged = data if evaluate_samples is None else data.subset(evaluate_samples)
     samples = Samples(data.train, device, dtype)
     entry = find_entry(recipe.optimizer)
-    batches = Shuffle(len(samples), len(samples) if entry.full_batch else recipe.batch_size, mix(recipe.seed, 1))
+    full = takes_full_batch(recipe.optimizer, recipe.hyperparameters)
+    batches = Shuffle(len(samples), len(samples) if full else recipe.batch_size, mix(recipe.seed, 1))
     per_epoch = batches.steps_per_epoch
     num_steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
     optimizer = make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)

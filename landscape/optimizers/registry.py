@@ -6,7 +6,7 @@ hyperparameters. It takes the tensors by `parameters.groups_of` or `parameters_o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from landscape.optimizers.steepest import normalized_gd, sign_gd, spectral_gd, s
 from landscape.optimizers.watched import watch
 from landscape.settings import defaults, resolve
 
-__all__ = ["OPTIMIZERS", "Entry", "make_optimizer", "parameters_of", "resolve_hyperparameters"]
+__all__ = ["OPTIMIZERS", "Entry", "make_optimizer", "parameters_of", "resolve_hyperparameters", "takes_full_batch"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def find_entry(name: str) -> Entry:
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name]
+
+
+def takes_full_batch(name: str, hyperparameters: Mapping[str, Any]) -> bool:
+    """Whether training gives an optimizer the full batch: it asks for that, or the one that it is around does."""
+    base = hyperparameters.get("base")
+    return find_entry(name).full_batch or (isinstance(base, str) and find_entry(base).full_batch)
 
 
 def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:

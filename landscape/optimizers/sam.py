@@ -11,6 +11,7 @@ with :math:`g = \nabla L(w)` over all parameters as one vector. ASAM measures :m
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -101,7 +102,7 @@ class SAM(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the base's state."""
         super().load_state_dict(state_dict)  # its hooks look at the state first
-        self.base.load_state_dict(state_dict)
+        self.base.load_state_dict(copy.deepcopy(state_dict))
         self._share()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -258,7 +259,7 @@ def _wrap(model: Parameters, name: str, base: str, settings: dict[str, Any], **o
 def sam(
     model: Parameters,
     *,
-    base: str = "sgd",
+    base: str = "momentum",
     rho: NonNegative = 0.05,
     p: Exponent = 2.0,
     exact: bool = False,
@@ -272,7 +273,7 @@ def sam(
 def asam(
     model: Parameters,
     *,
-    base: str = "sgd",
+    base: str = "momentum",
     rho: NonNegative = 0.5,
     p: Exponent = 2.0,
     eta: NonNegative = 0.01,

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from landscape.errors import RequestError
 from landscape.linalg.norms import Lp
 from landscape.optimizers.base import NonFiniteGradientError
-from landscape.optimizers.registry import OPTIMIZERS, make_optimizer
+from landscape.optimizers.registry import OPTIMIZERS, make_optimizer, resolve_hyperparameters, takes_full_batch
 from landscape.optimizers.sam import SAM
 
 P = (1.0, 1.5, 2.0, 3.0, math.inf)
@@ -465,6 +465,12 @@ def test_a_gradient_of_zeros_moves_nothing():
         assert x.tolist() == [0, 0, 0]
 
 
+def test_around_a_method_of_the_full_batch():
+    assert takes_full_batch("gd", {})
+    assert takes_full_batch("sam", resolve_hyperparameters("sam", {"base": "gd"}))
+    assert not takes_full_batch("sam", resolve_hyperparameters("sam", {}))
+
+
 def test_bad_requests():
     model = nn.Linear(2, 2)
     for wrong, message in (
@@ -472,7 +478,7 @@ def test_bad_requests():
         ({"rho": -0.1}, "at least 0"),
         ({"base": "sgdd"}, "did you mean 'sgd'"),
         ({"base": "asam"}, "base of sam can't be asam"),
-        ({"base.lr": 0}, "optimizer 'sgd': setting 'lr' must be more than 0"),
+        ({"base.lr": 0}, "optimizer 'momentum': setting 'lr' must be more than 0"),
         ({"base.momentun": 0.9}, "did you mean 'momentum'"),
         ({"rh": 0.1}, "did you mean 'rho'"),
     ):

@@ -25,7 +25,7 @@ from landscape.geometry.slices import CURVES, Curve, combine, make_curve, straig
 from landscape.networks.loop import History, Report, Resume, fit
 from landscape.networks.sampling import Shuffle, mix
 from landscape.objective.objective import Objective
-from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters
+from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters, takes_full_batch
 from landscape.optimizers.schedules import find_schedule
 
 NODES = ("golden", "stratified", "uniform")
@@ -87,7 +87,7 @@ class CurveRecipe:
 
     def batches(self, num_samples: int) -> Shuffle:
         """The minibatches; all samples at once for a method of the full batch."""
-        full = find_entry(self.optimizer).full_batch
+        full = takes_full_batch(self.optimizer, self.hyperparameters)
         return Shuffle(num_samples, num_samples if full else self.batch_size, mix(self.seed, 1))
 
     def num_steps(self, num_samples: int) -> int:
