@@ -168,7 +168,7 @@ def _of_matrices(norm: Norm, moments: list[Tensor], parts: list[int]) -> Steps:
 def steepest(
     model: Parameters,
     *,
-    lr: Positive = 0.01,
+    lr: Positive = 0.05,
     norm: NormName = "l2",
     p: Exponent | None = None,
     scope: Scope = "global",
@@ -217,7 +217,7 @@ def steepest(
 def normalized_gd(
     model: Parameters,
     *,
-    lr: Positive = 0.01,
+    lr: Positive = 0.05,
     scope: Scope = "global",
     momentum: Decay = 0.0,
     nesterov: bool = False,

@@ -137,7 +137,7 @@ def test_a_matrix_norm_is_split_by_role():
     model = network()
     groups = make_optimizer("steepest", model, norm="spectral", other_lr=0.5).param_groups
     assert [(g["norm"], g["lr"], g["param_names"]) for g in groups] == [
-        ("spectral", 0.01, ["1.weight", "3.weight"]),
+        ("spectral", 0.05, ["1.weight", "3.weight"]),
         ("linf", 0.5, ["0.weight"]),
         ("linf", 0.5, ["4.weight"]),
         ("l2", 0.5, ["1.bias", "2.weight", "2.bias", "3.bias", "4.bias"]),
