@@ -14,7 +14,8 @@ References:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from torch import Tensor
 from landscape.errors import unknown
 
 Quintic = tuple[float, float, float]
+Workspace = dict[str, Tensor]
+"""Memory by name, kept from call to call."""
 
 JORDAN: Quintic = (3.4445, -4.7750, 2.0315)
 """Steep at 0; never settles: singular values stay between about 0.7 and 1.2."""
@@ -48,7 +51,12 @@ METHODS = ("polar-express", "newton-schulz", "svd")
 
 @torch.no_grad()
 def polar_factor(
-    matrices: Tensor, *, method: str = "polar-express", steps: int = 5, dtype: torch.dtype | None = None
+    matrices: Tensor,
+    *,
+    method: str = "polar-express",
+    steps: int = 5,
+    dtype: torch.dtype | None = None,
+    workspace: Workspace | None = None,
 ) -> Tensor:
     r"""The polar factor of each matrix.
 
@@ -57,6 +65,8 @@ def polar_factor(
         method: `polar-express`, `newton-schulz` (Jordan's quintic) or `svd` (exact).
         steps: Number of iterations; not used by `svd`.
         dtype: In which to compute; the matrices' own by default (for `svd` at least float32).
+        workspace: Memory for the iteration, kept from call to call: a dictionary, empty at first. The result may lie in
+            it, until the next call.
 
     Returns:
         :math:`U V^\top` over the singular values that aren't zero, in the matrices' dtype; 0 for 0.
@@ -70,42 +80,55 @@ def polar_factor(
         return matrices.clone()
     if method == "svd":
         return _by_svd(matrices, dtype)
-    working = dtype or matrices.dtype
+    workspace = {} if workspace is None else workspace
     tall = matrices.shape[-2] > matrices.shape[-1]
     flat = matrices.reshape(-1, *matrices.shape[-2:])
-    x = _scaled(flat.mT if tall else flat, SAFETY if method == "polar-express" else 1.0, working)
-    x = _iterate(x, itertools.islice(quintics(method), steps))
-    return (x.mT if tall else x).reshape(matrices.shape).to(matrices.dtype)
+    x = _scaled(flat.mT if tall else flat, SAFETY if method == "polar-express" else 1.0, dtype, workspace)
+    x = _iterate(x, itertools.islice(quintics(method), steps), workspace)
+    if x.dtype != matrices.dtype:
+        x = scratch(workspace, "wide", x.shape, matrices.dtype, x.device).copy_(x)
+    return (x.mT if tall else x).reshape(matrices.shape)
 
 
-def _scaled(matrices: Tensor, safety: float, dtype: torch.dtype) -> Tensor:
-    """Each matrix over its Frobenius norm (and a factor), in another dtype; 0 stays 0."""
+def scratch(workspace: Workspace, name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory without values, under a name in a workspace, so that the next call with the name has the same memory.
+
+    Fresh memory costs a page fault for every 4 kB, as much as a tenth of an iteration on small matrices.
+    """
+    size = math.prod(shape)
+    kept = workspace.get(name)
+    if kept is None or len(kept) < size or kept.dtype != dtype or kept.device != device:
+        kept = workspace[name] = torch.empty(size, dtype=dtype, device=device)
+    return kept[:size].view(*shape)
+
+
+def _scaled(matrices: Tensor, safety: float, dtype: torch.dtype | None, workspace: Workspace) -> Tensor:
+    """Each matrix over its Frobenius norm (and a factor), in the working dtype; 0 stays 0."""
+    dtype = dtype or matrices.dtype
     wide = torch.promote_types(torch.promote_types(matrices.dtype, torch.float32), dtype)
     lengths = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=wide)
     lengths.masked_fill_(lengths == 0, 1.0)
-    scaled: Tensor = matrices / (lengths if safety == 1 else lengths.mul_(safety))
-    return scaled.to(dtype, memory_format=torch.contiguous_format)
+    lengths = lengths if safety == 1 else lengths.mul_(safety)
+    x = scratch(workspace, "x", matrices.shape, dtype, matrices.device)
+    if wide == dtype:
+        return torch.div(matrices, lengths, out=x)
+    return x.copy_(torch.div(matrices, lengths, out=scratch(workspace, "wide", x.shape, wide, x.device)))
 
 
-def _iterate(x: Tensor, coefficients: Iterable[Quintic]) -> Tensor:
-    """The quintics one after another, in four buffers: fresh memory for every product costs a tenth of the time."""
-    if len(x) == 1:  # a product of two matrices is faster than a batch of one
-        return _iterate_by(torch.mm, torch.addmm, x[0], coefficients).unsqueeze(0)
-    return _iterate_by(torch.bmm, torch.baddbmm, x, coefficients)
-
-
-def _iterate_by(
-    product: Callable[..., Tensor], sum_and_product: Callable[..., Tensor], x: Tensor, coefficients: Iterable[Quintic]
-) -> Tensor:
-    """The iteration with products of two matrices or of two stacks."""
-    gram = x.new_empty(*x.shape[:-1], x.shape[-2])
-    inner, following = torch.empty_like(gram), torch.empty_like(x)
+def _iterate(x: Tensor, coefficients: Iterable[Quintic], workspace: Workspace) -> Tensor:
+    """The quintics one after another."""
+    single = len(x) == 1  # a product of two matrices is faster than a batch of one
+    product, sum_and_product = (torch.mm, torch.addmm) if single else (torch.bmm, torch.baddbmm)
+    x = x[0] if single else x
+    following = scratch(workspace, "following", x.shape, x.dtype, x.device)
+    shape = (*x.shape[:-1], x.shape[-2])
+    gram, inner = (scratch(workspace, name, shape, x.dtype, x.device) for name in ("gram", "inner"))
     for a, b, c in coefficients:
         product(x, x.mT, out=gram)
         sum_and_product(gram, gram, gram, beta=b, alpha=c, out=inner)
         sum_and_product(x, inner, x, beta=a, out=following)
         x, following = following, x
-    return x
+    return x.unsqueeze(0) if single else x
 
 
 def quintics(method: str) -> Iterator[Quintic]:

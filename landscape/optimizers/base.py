@@ -18,6 +18,9 @@ NonFinite = Literal["raise", "skip"]
 Live = list[tuple[dict[str, Any], list[Tensor]]]
 """Parameter groups, each with its parameters that have a gradient."""
 
+SMALL = 2**14
+"""Elements up to which the tensors of a processor are cheaper copied together than visited one by one."""
+
 
 class NonFiniteGradientError(WorkError):
     """A gradient holds infinities or NaN, and the optimizer was made with `non_finite="raise"`; nothing has changed."""
@@ -147,11 +150,13 @@ def gradients_finite(live: Live) -> bool:
 
 
 def _squares(tensors: list[Tensor]) -> Sequence[Tensor]:
-    """Numbers that are finite only if a tensor's elements are: sums of squares, or their roots."""
-    if all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
-        flat = [tensor.view(-1) for tensor in tensors]
-        return [torch.dot(one, one) for one in flat]
-    return torch._foreach_norm(tensors)
+    """Numbers that are finite only if all elements are: sums of squares, or their roots."""
+    if not all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
+        return torch._foreach_norm(tensors)
+    flat = [tensor.view(-1) for tensor in tensors]
+    small = [one for one in flat if len(one) <= SMALL]
+    joined = [torch.cat(small[k : k + 64]) for k in range(0, len(small), 64)]  # one call for many
+    return [torch.dot(one, one) for one in [*joined, *(one for one in flat if len(one) > SMALL)]]
 
 
 def _finite(values: Sequence[Tensor]) -> bool:

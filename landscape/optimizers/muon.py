@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.errors import RequestError, unknown
-from landscape.linalg.polar import METHODS, polar_factor
+from landscape.linalg.polar import METHODS, Workspace, polar_factor, scratch
 from landscape.optimizers.base import Live, NonFinite
 from landscape.optimizers.mixed import ADAMW, MixedOptimizer
 from landscape.optimizers.parameters import Parameters
@@ -121,7 +121,8 @@ class Muon(MixedOptimizer):
         stacks = [(group, stack) for group, parameters in live for stack in _stacks(parameters, group["parts"])]
         if size == 1:
             for group, parameters in stacks:
-                self._apply(group, parameters, _polar(group, self._moments(group, parameters)))
+                kept = self._workspace if parameters[0].device.type == "cpu" else None
+                self._apply(group, parameters, _polar(group, self._moments(group, parameters, kept), kept))
             return
         moments = [self._moments(group, parameters) for group, parameters in stacks]
         dtypes = [working_dtype(group, m) for (group, _), m in zip(stacks, moments, strict=True)]
@@ -139,9 +140,18 @@ class Muon(MixedOptimizer):
         for (group, parameters), factor in zip(stacks, factors, strict=True):
             self._apply(group, parameters, factor)
 
-    def _moments(self, group: dict[str, Any], parameters: list[Tensor]) -> Tensor:
-        """What is orthogonalised, shape `(matrices, rows, columns)`: fresh memory, or the momentum itself."""
-        moments = torch.stack([p.grad for p in parameters if p.grad is not None])
+    @property
+    def _workspace(self) -> Workspace:
+        """Memory that a processor's stacks share one after another; no state, and not copied with the optimizer."""
+        kept: Workspace = self.__dict__.setdefault("_kept", {})
+        return kept
+
+    def _moments(self, group: dict[str, Any], parameters: list[Tensor], workspace: Workspace | None = None) -> Tensor:
+        """What is orthogonalised, shape `(matrices, rows, columns)`: scratch memory, or the momentum itself."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        shape, like = (len(gradients), *gradients[0].shape), gradients[0]
+        moments = scratch({} if workspace is None else workspace, "moments", shape, like.dtype, like.device)
+        torch.stack(gradients, out=moments)
         if group["momentum"]:
             buffers = self._stacked_buffers(parameters)
             torch.add(moments, buffers, alpha=group["momentum"], out=buffers)
@@ -178,24 +188,25 @@ class Muon(MixedOptimizer):
             torch._foreach_add_(parameters, factors.unbind(), alpha=-lr * scale)
             return
         # (1 - w) x + w y in one pass over the weights, w = lr weight_decay
-        torch._foreach_lerp_(parameters, factors.mul(-scale / weight_decay).unbind(), lr * weight_decay)
+        torch._foreach_lerp_(parameters, factors.mul_(-scale / weight_decay).unbind(), lr * weight_decay)
 
 
 def _stacks(parameters: list[Tensor], parts: int) -> list[list[Tensor]]:
     """Parameters of equal shape, dtype and device together, as many as one product serves well."""
     alike: dict[tuple[Any, ...], list[Tensor]] = {}
     for parameter in parameters:
-        alike.setdefault((parameter.shape, parameter.dtype, parameter.device), []).append(parameter)
+        alike.setdefault((*parameter.shape, parameter.dtype, parameter.device), []).append(parameter)
     stacks = []
-    for (_, _, device), members in alike.items():
-        most = max(1, STACK.get(device.type, LARGEST_STACK) // members[0].numel())
+    for members in alike.values():
+        most = max(1, STACK.get(members[0].device.type, LARGEST_STACK) // members[0].numel())
         stacks += [members[start : start + most] for start in range(0, len(members), most)]
     return stacks
 
 
-def _polar(group: dict[str, Any], moments: Tensor) -> Tensor:
+def _polar(group: dict[str, Any], moments: Tensor, workspace: Workspace | None = None) -> Tensor:
     """Polar factors, in the moments' dtype."""
-    return polar_factor(moments, method=group["method"], steps=group["steps"], dtype=working_dtype(group, moments))
+    dtype = working_dtype(group, moments)
+    return polar_factor(moments, method=group["method"], steps=group["steps"], dtype=dtype, workspace=workspace)
 
 
 def working_dtype(group: dict[str, Any], moments: Tensor) -> torch.dtype:
