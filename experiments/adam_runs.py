@@ -1,10 +1,11 @@
-"""The runs behind `adam_divergence`: Reddi et al.'s problems, one parabola, and logistic regression by features."""
+"""What `adam_divergence` runs, and how: Reddi et al.'s problems, a parabola, logistic regression by features."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,114 @@ from landscape.testing import LogisticRegression
 
 from .iterates import follow
 
-if TYPE_CHECKING:
-    from .adam_divergence import Features, Online, Parabola, Stochastic
+
+@dataclass(frozen=True)
+class Online:
+    """Reddi et al.'s online sequence of period three.
+
+    Args:
+        C: Slope of every third function.
+        start: Where all start.
+        lr: Step size, divided by the root of the step.
+        steps: Number of steps.
+        optimizers: Names of the methods.
+    """
+
+    C: float = 4.0
+    start: float = 0.0
+    lr: float = 0.5
+    steps: int = 3000
+    optimizers: tuple[str, ...] = ("adam", "amsgrad", "sgd")
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """Its stochastic variant.
+
+    Args:
+        C: The rare slope.
+        delta: The mean slope.
+        lr: Step size of Adam and AMSGrad, constant.
+        sgd_lr: That of SGD, whose steps are in proportion to the slope.
+        beta1: Decay of the mean.
+        beta2: Decay of the mean square.
+        steps: Number of steps.
+        every: Steps between two that are stored.
+        runs: Number of runs.
+        seed: Of the draws, the same for all methods.
+        optimizers: Names of the methods.
+    """
+
+    C: float = 200.0
+    delta: float = 0.4
+    lr: float = 0.01
+    sgd_lr: float = 0.0005
+    beta1: float = 0.9
+    beta2: float = 0.99
+    steps: int = 30000
+    every: int = 150
+    runs: int = 100
+    seed: int = 0
+    optimizers: tuple[str, ...] = ("adam", "amsgrad", "sgd")
+
+
+@dataclass(frozen=True)
+class Parabola:
+    """L(w) = w² with a constant step.
+
+    Args:
+        methods: Names of methods; with a colon, Adam's beta2.
+        lr: Step size of all.
+        start: Where all start.
+        steps: Number of steps.
+        cycle_methods: Methods whose final oscillation is measured.
+        cycle_lrs: Step sizes for which it is.
+        cycle_starts: Points from which it is.
+        cycle_steps: Length of these runs; the last half is measured.
+    """
+
+    methods: tuple[str, ...] = ("sgd", "momentum", "adam:0.95", "adam:0.999")
+    lr: float = 0.1
+    start: float = 1.0
+    steps: int = 12000
+    cycle_methods: tuple[str, ...] = ("adam:0.95", "adam:0.999")
+    cycle_lrs: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
+    cycle_starts: tuple[float, ...] = (1.0, 3.0)
+    cycle_steps: int = 24000
+
+
+@dataclass(frozen=True)
+class Features:
+    """Logistic regression with sparse or dense features.
+
+    Args:
+        samples: Number of samples.
+        inputs: Number of features.
+        shares: Share of the samples in which the most and the least frequent feature is not 0.
+        scale: Size of the true weights.
+        mu: Strong convexity.
+        batch_size: Samples in a minibatch, drawn with replacement.
+        steps: Number of steps.
+        every: Steps between two that are stored.
+        lrs: All learning rates that are tried with every method.
+        methods: Names of methods; with ":decay" the step falls as one over the root of the step.
+        data: Kinds of features.
+        seeds: Number of problems of each kind, each with draws of its own.
+    """
+
+    samples: int = 1000
+    inputs: int = 50
+    shares: tuple[float, ...] = (0.5, 0.005)
+    scale: float = 0.4
+    mu: float = 1e-3
+    batch_size: int = 10
+    steps: int = 2000
+    every: int = 50
+    lrs: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    methods: tuple[str, ...] = ("sgd", "sgd:decay", "adagrad")
+    data: tuple[str, ...] = ("sparse", "dense")
+    seeds: int = 8
+
 
 QUANTILES = (0.1, 0.5, 0.9)
 Evaluate = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]

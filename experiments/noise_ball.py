@@ -26,6 +26,7 @@ import numpy as np
 
 from . import noise_runs
 from .mechanism import Experiment, Options
+from .noise_runs import Line, Logistic
 
 if TYPE_CHECKING:
     import xarray
@@ -33,62 +34,6 @@ if TYPE_CHECKING:
     from landscape.figures.style import StyledFigure
 
 NODE = "noise_ball"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A straight line through noisy points: least squares in two parameters.
-
-    Args:
-        samples: Number of points.
-        noise: Standard deviation of the points around the true line.
-        seed: Of the points.
-        start: Intercept and slope from which the paths start.
-        batch_size: Samples in a minibatch.
-        lrs: Step sizes of the paths.
-        steps: Their length.
-        runs: Runs whose root mean square distance is drawn beside the path.
-        ball_lrs: Step sizes for which the radius is measured.
-        ball_runs: Runs over which it is measured.
-    """
-
-    samples: int = 40
-    noise: float = 0.7
-    seed: int = 4
-    start: tuple[float, ...] = (-2.4, -2.6)
-    batch_size: int = 2
-    lrs: tuple[float, ...] = (0.02, 0.1, 0.4)
-    steps: int = 400
-    runs: int = 200
-    ball_lrs: tuple[float, ...] = (0.003, 0.006, 0.0125, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
-    ball_runs: int = 400
-
-
-@dataclass(frozen=True)
-class Logistic:
-    """Strongly convex logistic regression.
-
-    Args:
-        samples: m.
-        inputs: n.
-        mu: Strong convexity.
-        seed: Of the data.
-        batches: Batch sizes; all samples are gradient descent.
-        start: Every coordinate of the point from which all start.
-        lr: Step size of all.
-        steps: Number of steps.
-        runs: Runs of each.
-    """
-
-    samples: int = 200
-    inputs: int = 10
-    mu: float = 1.0
-    seed: int = 0
-    batches: tuple[int, ...] = (1, 10, 50, 100, 200)
-    start: float = 1.0
-    lr: float = 0.03
-    steps: int = 300
-    runs: int = 40
 
 
 @dataclass(frozen=True)
