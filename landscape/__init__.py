@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landscape.figures import draw
-    from landscape.geometry.slices import Bezier, Line, Plane, Polyline
+    from landscape.geometry.slices import Affine, Bezier, Line, Polyline
     from landscape.networks.checkpoint import load_checkpoint
     from landscape.networks.datasets import load_data
     from landscape.networks.models import build_model
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "Affine": "landscape.geometry.slices",
     "Bezier": "landscape.geometry.slices",
     "ConnectRecipe": "landscape.studies.connect",
     "CurveRecipe": "landscape.studies.connect",
     "Line": "landscape.geometry.slices",
     "Objective": "landscape.objective.objective",
-    "Plane": "landscape.geometry.slices",
     "Polyline": "landscape.geometry.slices",
     "TrainingRecipe": "landscape.networks.training",
     "build_model": "landscape.networks.models",
@@ -44,12 +44,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "Affine",
     "Bezier",
     "ConnectRecipe",
     "CurveRecipe",
     "Line",
     "Objective",
-    "Plane",
     "Polyline",
     "TrainingRecipe",
     "build_model",

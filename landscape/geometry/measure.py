@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from landscape.errors import RequestError
-from landscape.geometry.slices import Curve, Plane, combine
+from landscape.geometry.slices import Affine, Curve, combine
 
 QUADRATURE_NODES = 32
 """Gauss–Legendre nodes for each smooth stretch of a curve."""
@@ -64,7 +64,7 @@ class FittedPlane:
         residual_products: Gram matrix of their components orthogonal to the plane, shape `(n, n)`.
     """
 
-    plane: Plane
+    plane: Affine
     coordinates: Tensor
     products: Tensor
     residual_products: Tensor
@@ -120,7 +120,7 @@ def fit_plane(points: Tensor) -> FittedPlane:
     directions = torch.stack([axis, direction])
     coordinates = gram(torch.cat([differences, directions]))[:-2, -2:]
     rejections = differences - coordinates.to(directions) @ directions
-    return FittedPlane(Plane(points[0], directions), coordinates, products, gram(rejections))
+    return FittedPlane(Affine(points[0], directions), coordinates, products, gram(rejections))
 
 
 def _any_orthogonal(direction: Tensor) -> Tensor:

@@ -60,24 +60,35 @@ def combine(coefficients: Tensor, points: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Plane(Slice):
-    r"""Plane :math:`\theta(\alpha, \beta) = w_0 + \alpha u + \beta v`.
+class Affine(Slice):
+    r"""A line, plane or space through an origin: :math:`\theta(x) = w_0 + \sum_j x_j d_j`.
 
     Args:
         origin: :math:`w_0`, shape `(D,)`.
-        directions: :math:`u, v`, shape `(2, D)`.
+        directions: :math:`d_1, \dots, d_k`, shape `(k, D)`, one to three of them; any lengths and angles.
+
+    Raises:
+        RequestError: If the shapes don't fit.
     """
 
     origin: Tensor
     directions: Tensor
 
+    def __post_init__(self) -> None:
+        shape = tuple(self.directions.shape)
+        if len(shape) != 2 or shape[1:] != tuple(self.origin.shape) or not 1 <= shape[0] <= 3:
+            raise RequestError(
+                f"directions of shape {shape} don't fit an origin of shape {tuple(self.origin.shape)}: "
+                "expected one to three rows (k, D) beside (D,)"
+            )
+
     @property
     def points(self) -> Tensor:
-        """The origin and the two directions, shape `(3, D)`."""
+        """The origin and the directions, shape `(1 + k, D)`."""
         return torch.cat([self.origin[None], self.directions])
 
     def basis(self, coordinates: Tensor) -> Tensor:
-        r"""Coordinates :math:`(\alpha, \beta)`, shape `(*, 2)`, to :math:`(1, \alpha, \beta)`, shape `(*, 3)`."""
+        r"""Coordinates :math:`x`, shape `(*, k)`, to :math:`(1, x_1, \dots, x_k)`, shape `(*, 1 + k)`."""
         return torch.cat([torch.ones_like(coordinates[..., :1]), coordinates], dim=-1)
 
 

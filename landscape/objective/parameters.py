@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from landscape.errors import RequestError
 
@@ -93,3 +95,31 @@ class Layout:
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """The same views by name."""
         return dict(zip(self.names, self.split(theta), strict=True))
+
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""Layers whose weights scale single units, whatever their shape."""
+
+
+def filter_axes(module: nn.Module, layout: Layout) -> tuple[int | None, ...]:
+    """The axis of each tensor along which its filters lie; index i along it gives the weights into unit i.
+
+    Args:
+        module: The module that the layout was read from.
+        layout: The tensors.
+
+    Returns:
+        For each tensor 0 (linear layers, convolutions, embeddings, recurrent layers: one row for each unit), 1 where
+        the units lie on the second axis (transposed convolutions, and the `Conv1D` of GPT-2's family), or None for
+        tensors without filters: biases, and the weights of normalisation layers.
+    """
+    owners = {id(tensor): part for part in module.modules() for tensor in part.parameters(recurse=False)}
+    named = dict(module.named_parameters())
+    axes: list[int | None] = []
+    for name, shape in zip(layout.names, layout.shapes, strict=True):
+        owner = owners[id(named[name])]
+        if len(shape) < 2 or isinstance(owner, NORMS) or name.rpartition(".")[2].startswith("bias"):
+            axes.append(None)
+        else:
+            axes.append(int(isinstance(owner, _ConvTransposeNd) or type(owner).__name__ == "Conv1D"))
+    return tuple(axes)

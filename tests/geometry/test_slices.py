@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from landscape.errors import RequestError
 from landscape.geometry.slices import (
     CURVES,
+    Affine,
     Bezier,
     Line,
-    Plane,
     Polyline,
     combine,
     make_curve,
@@ -127,15 +127,20 @@ def test_coordinates_of_any_shape():
         assert curve(torch.rand(0)).shape == (0, 5)
 
 
-@given(seeds, st.floats(-3, 3), st.floats(-3, 3))
-def test_plane(seed, alpha, beta):
-    origin, *directions = points(3, seed=seed)
-    plane = Plane(origin, torch.stack(directions))
-    coordinates = torch.tensor([[alpha, beta], [0.0, 0.0]], dtype=torch.float64)
-    found = plane(coordinates)
-    expected = origin + alpha * directions[0] + beta * directions[1]
+@given(seeds, st.lists(st.floats(-3, 3), min_size=1, max_size=3))
+def test_affine_in_one_to_three_directions(seed, where):
+    origin, *directions = points(1 + len(where), seed=seed)
+    space = Affine(origin, torch.stack(directions))
+    found = space(torch.tensor([where, [0.0] * len(where)], dtype=torch.float64))
+    expected = origin + sum(x * direction for x, direction in zip(where, directions, strict=True))
     torch.testing.assert_close(found[0], expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(found[1], origin)
+
+
+@pytest.mark.parametrize("shape", [(5,), (0, 5), (4, 5), (2, 4)])
+def test_directions_that_do_not_fit_are_refused(shape):
+    with pytest.raises(RequestError, match="don't fit an origin"):
+        Affine(torch.zeros(5), torch.zeros(shape))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
