@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from landscape.errors import unknown
+from landscape.errors import RequestError, unknown
 from landscape.optimizers import wrapped
 from landscape.optimizers.amsgrad import amsgrad
 from landscape.optimizers.base import OwnOptimizer
@@ -34,8 +34,8 @@ class Entry:
 
     Args:
         build: `build(model, *, hyperparameters...)` makes it. A method around another one has a hyperparameter that
-            names it, `base`; what is set as `base.momentum` is checked as a hyperparameter of that one, and all of them
-            come complete in `build`'s `**` arguments, under the dotted names. Plain `lr` means `base.lr`.
+            names it, `base`, and is given that one, `build(model, around, *, base, ...)`; what is set as
+            `base.momentum` is a hyperparameter of that one. Plain `lr` means `base.lr`.
         summary: One line for `landscape optimizers`.
         full_batch: The method is defined for the whole loss: training gives it the full batch.
         closure: `step(closure)` evaluates the loss itself; the closure zeroes the gradients, runs forward and backward
@@ -94,6 +94,8 @@ def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[
     known = defaults(entry.build)
     base = str(hyperparameters.get("base", known["base"])) if "base" in known else None
     theirs = [] if base is None else [f"base.{key}" for key in defaults(find_entry(base).build)]
+    if "base.base" in theirs:
+        raise RequestError(f"the base of {name} can't be {base}: choose one that makes steps, such as base=momentum")
     own, inner = {}, {}
     for key, value in hyperparameters.items():
         if key in known:
@@ -105,8 +107,17 @@ def resolve_hyperparameters(name: str, hyperparameters: dict[str, Any]) -> dict[
     values = resolve(f"optimizer '{name}'", entry.build, own)
     if base is not None:
         values |= {f"base.{key}": value for key, value in resolve_hyperparameters(base, inner).items()}
-    entry.build(Placeholder(), **values)  # refuses values that don't go together
+    _build(entry, Placeholder(), values)  # refuses values that don't go together
     return values
+
+
+def _build(entry: Entry, model: Parameters, values: Mapping[str, Any]) -> Optimizer:
+    """Make an optimizer, and before it the one that it is around, from complete hyperparameters."""
+    if "base" not in values:
+        return entry.build(model, **values)
+    own = {key: value for key, value in values.items() if not key.startswith("base.")}
+    theirs = {key.removeprefix("base."): value for key, value in values.items() if key not in own}
+    return entry.build(model, find_entry(values["base"]).build(model, **theirs), **own)
 
 
 def make_optimizer(name: str, model: Parameters, **hyperparameters: Any) -> Optimizer:
@@ -121,5 +132,5 @@ def make_optimizer(name: str, model: Parameters, **hyperparameters: Any) -> Opti
         RequestError: If the optimizer or a hyperparameter is unknown, or a value is out of range.
     """
     values = resolve_hyperparameters(name, hyperparameters)
-    optimizer = find_entry(name).build(model, **values)
+    optimizer = _build(find_entry(name), model, values)
     return optimizer if isinstance(optimizer, OwnOptimizer) else watch(optimizer)

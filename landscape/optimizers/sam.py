@@ -26,7 +26,7 @@ from landscape.optimizers.ascent import ascent, pull_back
 from landscape.optimizers.base import Live, NonFinite, gradients_finite, live_parameters
 from landscape.optimizers.parameters import Parameters
 from landscape.optimizers.products import hessian_product
-from landscape.settings import Exponent, NonNegative
+from landscape.settings import Count, Exponent, NonNegative
 
 Closure = Callable[[], Any]
 
@@ -60,6 +60,8 @@ class SAM(Optimizer):
         adaptive: ASAM.
         eta: :math:`\eta`; of no effect unless `adaptive`.
         exact: Keep the second-order term, :math:`\nabla [L(w + \hat\epsilon(w))]`, for one Hessian-vector product more.
+        m: Samples that share a worst point (m-sharpness): whoever cuts the batches, as training does, gives `step` a
+            closure for each part. None for one worst point of the whole batch.
         module: The network, so that its BatchNorm statistics are updated by the passes at :math:`w` alone.
         non_finite: `raise` or `skip`, where the gradient of the step (at the worst point) isn't finite.
 
@@ -79,10 +81,11 @@ class SAM(Optimizer):
         adaptive: bool = False,
         eta: float = 0.01,
         exact: bool = False,
+        m: int | None = None,
         module: nn.Module | None = None,
         non_finite: NonFinite = "raise",
     ) -> None:
-        self.base, self.norm, self.eta, self.exact = base, Lp(float(p)), eta if adaptive else None, exact
+        self.base, self.norm, self.eta, self.exact, self.m = base, Lp(float(p)), eta if adaptive else None, exact, m
         self.non_finite = non_finite
         self.layers = [] if module is None else tracking_layers(module)
         self._undo: list[tuple[list[Tensor], list[Tensor]]] = []  # what is elsewhere for a while, and its own values
@@ -106,7 +109,7 @@ class SAM(Optimizer):
         self._share()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("base", "norm", "eta", "exact", "non_finite", "layers", "_undo")
+        own = ("base", "norm", "eta", "exact", "m", "non_finite", "layers", "_undo")
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
 
     def step(self, closure: Closure | Sequence[Closure] | None = None, weights: Sequence[float] | None = None) -> Any:
@@ -130,21 +133,48 @@ class SAM(Optimizer):
         if closure is None:
             self.restore()
             return self.base.step()
-        if callable(closure) and not any(group["sam_rho"] for group in self.param_groups):
+        if callable(closure) and self.m is None and not any(group["sam_rho"] for group in self.param_groups):
             return self.base.step(closure)
-        closures = [closure] if callable(closure) else list(closure)
-        shares = _shares(weights, len(closures))
-        loss, worst = self._evaluate(closures, shares)
+        loss, worst = self.evaluate(closure, weights)
         live = [({"non_finite": self.non_finite}, tensors) for _, tensors in live_parameters(self.param_groups)]
         if live and not gradients_finite(live):
             return loss
         ready = [worst]
 
         def again() -> Any:  # a line search evaluates more than once, and compares losses at the worst points
-            return ready.pop() if ready else self._evaluate(closures, shares)[1]
+            return ready.pop() if ready else self.evaluate(closure, weights)[1]
 
         self.base.step(again)
         return loss
+
+    def evaluate(self, closure: Closure | Sequence[Closure], weights: Sequence[float] | None = None) -> tuple[Any, Any]:
+        """The gradient of a step into `p.grad`, without the step: for a `GradScaler`, which steps by itself.
+
+        Args:
+            closure: As for `step`; its gradients may be scaled, as long as the scale stays the same.
+            weights: As for `step`.
+
+        Returns:
+            The losses at the weights and at the worst points.
+
+        Raises:
+            RequestError: As `step`.
+        """
+        if callable(closure) and self.m is not None:
+            raise RequestError(f"SAM with m={self.m} takes a list of closures, one for each {self.m} samples: got one")
+        closures = [closure] if callable(closure) else list(closure)
+        shares = _shares(weights, len(closures))
+        if len(closures) == 1 and not self.exact:
+            return self._two_passes(closures[0])[:2]
+        here, there, total = 0.0, 0.0, {}  # type: float | Tensor, float | Tensor, dict[Tensor, Tensor]
+        for one, share in zip(closures, shares, strict=True):
+            loss, worst, first = self._two_passes(one)
+            here, there = here + share * _number(loss), there + share * _number(worst)
+            for tensor, gradient in self._gradients_of_surrogate(one, first).items():
+                total[tensor] = total[tensor] + share * gradient if tensor in total else share * gradient
+        for tensor, gradient in total.items():
+            tensor.grad = gradient
+        return here, there
 
     @torch.no_grad()
     def perturb(self) -> None:
@@ -174,20 +204,6 @@ class SAM(Optimizer):
         """The tensors with a gradient that are moved, and the radius of each."""
         pairs = [(tensor, group["sam_rho"]) for group, tensors in live if group["sam_rho"] for tensor in tensors]
         return [tensor for tensor, _ in pairs], [rho for _, rho in pairs]
-
-    def _evaluate(self, closures: list[Closure], shares: list[float]) -> tuple[Any, Any]:
-        """The losses at the weights and at the worst points; the gradient of the step is then in `p.grad`."""
-        if len(closures) == 1 and not self.exact:
-            return self._two_passes(closures[0])[:2]
-        here, there, total = 0.0, 0.0, {}  # type: float | Tensor, float | Tensor, dict[Tensor, Tensor]
-        for closure, share in zip(closures, shares, strict=True):
-            loss, worst, first = self._two_passes(closure)
-            here, there = here + share * _number(loss), there + share * _number(worst)
-            for tensor, gradient in self._gradients_of_surrogate(closure, first).items():
-                total[tensor] = total[tensor] + share * gradient if tensor in total else share * gradient
-        for tensor, gradient in total.items():
-            tensor.grad = gradient
-        return here, there
 
     def _two_passes(self, closure: Closure) -> tuple[Any, Any, dict[Tensor, Tensor]]:
         """The losses at the weights and at the worst point; the first gradient, where the exact one needs it."""
@@ -245,42 +261,36 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def _wrap(model: Parameters, name: str, base: str, settings: dict[str, Any], **own: Any) -> Optimizer:
-    """SAM around an optimizer of the registry."""
-    from landscape.optimizers.registry import find_entry
-
-    if base in ("sam", "asam"):
-        raise RequestError(f"the base of {name} can't be {base}: choose one that makes steps, such as base=momentum")
-    options = {key.removeprefix("base."): value for key, value in settings.items()}
-    module = model if isinstance(model, nn.Module) else None
-    return SAM(find_entry(base).build(model, **options), module=module, **own)
+def _module(model: Parameters) -> nn.Module | None:
+    return model if isinstance(model, nn.Module) else None
 
 
 def sam(
     model: Parameters,
+    around: Optimizer,
     *,
     base: str = "momentum",
     rho: NonNegative = 0.05,
     p: Exponent = 2.0,
     exact: bool = False,
+    m: Count | None = None,
     non_finite: NonFinite = "raise",
-    **settings: Any,
 ) -> Optimizer:
-    r"""SAM, :math:`\nabla L(w - \rho\, \mathrm{LMO}_p(g))` in the place of the base's gradient; see `SAM`."""
-    return _wrap(model, "sam", base, settings, rho=rho, p=p, exact=exact, non_finite=non_finite)
+    r"""SAM, :math:`\nabla L(w - \rho\, \mathrm{LMO}_p(g))` in the place of the gradient of `around`; see `SAM`."""
+    return SAM(around, rho, float(p), exact=exact, m=m, module=_module(model), non_finite=non_finite)
 
 
 def asam(
     model: Parameters,
+    around: Optimizer,
     *,
     base: str = "momentum",
     rho: NonNegative = 0.5,
     p: Exponent = 2.0,
     eta: NonNegative = 0.01,
     exact: bool = False,
+    m: Count | None = None,
     non_finite: NonFinite = "raise",
-    **settings: Any,
 ) -> Optimizer:
     r"""ASAM, SAM in units of the weights, :math:`w - \rho\, T\, \mathrm{LMO}_p(T g)`, T = |w| + η; see `SAM`."""
-    own = {"rho": rho, "p": p, "eta": eta, "exact": exact, "non_finite": non_finite}
-    return _wrap(model, "asam", base, settings, adaptive=True, **own)
+    return SAM(around, rho, float(p), True, eta, exact, m, _module(model), non_finite)

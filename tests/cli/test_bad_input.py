@@ -343,6 +343,12 @@ def test_values(refuses, command, option, value, message):
     assert message in refuses(*base, option, value)
 
 
+@pytest.mark.parametrize("setting", ["exact=true", "m=4"])
+def test_curves_have_one_worst_point_for_each_batch(refuses, setting):
+    line = refuses(*CONNECT, *STORE, "--optimizer", "sam", "--set", setting)
+    assert f"leave {setting.partition('=')[0]} out" in line
+
+
 def test_fp16_is_refused_on_the_cpu_only(refuses):
     assert "bf16" in refuses(*TRAIN, *NEW, "--device", "cpu", "--precision", "fp16")
 

@@ -278,6 +278,33 @@ def test_micro_batches_have_a_worst_point_each(exact):
         optimizer.step([])
 
 
+def test_worst_points_of_m_samples_need_a_closure_each():
+    model = network()
+    optimizer = make_optimizer("sam", model, m=4)
+    closure = closure_of(optimizer, lambda: value_of(model))
+    with pytest.raises(RequestError, match="m=4 takes a list of closures, one for each 4 samples"):
+        optimizer.step(closure)
+    optimizer.step([closure])
+    assert copy.deepcopy(optimizer).m == 4
+
+
+@pytest.mark.parametrize("p", P)
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_gradient_alone_scales_as_the_loss_does(p, exact):
+    """So that a loss may be scaled, and its gradient unscaled before the step."""
+    found = []
+    for scale in (1.0, 1024.0):
+        tensors = start()
+        optimizer = make_optimizer("asam", tensors, p=p, rho=0.2, exact=exact)
+        before = [tensor.detach().clone() for tensor in tensors]
+        closure = closure_of(optimizer, lambda tensors=tensors, scale=scale: scale * loss(tensors, 0))
+        here, there = optimizer.evaluate([closure, closure], weights=[1, 3])
+        assert there > here
+        assert all(torch.equal(tensor, old) for tensor, old in zip(tensors, before, strict=True))
+        found.append(torch.cat([tensor.grad.reshape(-1) / scale for tensor in tensors]))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_batchnorm_sees_the_first_pass_alone(exact, momentum):

@@ -75,6 +75,12 @@ class CurveRecipe:
             raise unknown("choice of nodes", self.nodes, NODES)
         find_schedule(self.schedule)
         hyperparameters = resolve_hyperparameters(self.optimizer, dict(self.hyperparameters))
+        for name in ("exact", "m"):  # of sharpness-aware methods
+            if "base" in hyperparameters and hyperparameters.get(name):
+                raise RequestError(
+                    f"{self.optimizer} can't fit curves with {name}={hyperparameters[name]}, which is for landscape "
+                    f"train: leave {name} out"
+                )
         object.__setattr__(self, "hyperparameters", hyperparameters)
 
     def recipe(self) -> dict[str, Any]:
