@@ -52,8 +52,8 @@ def normalize(directions: Tensor, theta: Tensor, layout: Layout, axes: Axes, by:
         theta: The weights, shape `(D,)`.
         layout: The tensors that they are made of.
         axes: The filter axis of each tensor, None for one without filters; see `parameters.filter_axes`.
-        by: `filter`: every filter i of a tensor becomes :math:`d_i \|\theta_i\| / \|d_i\|`; `layer`: so does every tensor
-            as a whole (one without filters in either case); `unit`: the direction gets length 1; `none`: nothing.
+        by: `filter`: every filter i of a tensor becomes :math:`d_i \|\theta_i\| / \|d_i\|`; `layer`: so does every
+            tensor as a whole (one without filters in either case); `unit`: the direction gets length 1; or `none`.
 
     Returns:
         Shape `(k, D)`. Where a filter of the direction is 0 it stays 0.

@@ -51,7 +51,8 @@ class Objective:
             estimate that set's mean. By default `data` are everything and standard errors are 0.
 
     Raises:
-        RequestError: If the model has no parameters, the data or the loss break their contract, or a name is unknown.
+        RequestError: If the model has no parameters or is in half precision, the data or the loss break their contract,
+            or a name is unknown.
     """
 
     def __init__(
@@ -79,6 +80,9 @@ class Objective:
             raise RequestError("the model has no parameters: a loss landscape needs at least one")
         self.device = torch.device(device) if device is not None else example.device
         self.dtype = dtype or example.dtype
+        if self.dtype not in (torch.float32, torch.float64):
+            name = str(self.dtype).removeprefix("torch.")
+            raise RequestError(f"the model is in {name}, too coarse for a loss landscape: call model.float() first")
         self.loss_function, self.metrics = resolve_loss(loss, metrics)
         self.batchnorm = check_policy(batchnorm)
         self.weight_decay = weight_decay

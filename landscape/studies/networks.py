@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from landscape.errors import RequestError
 from landscape.networks.checkpoint import Checkpoint, load_checkpoint, load_into
 from landscape.networks.datasets import DataSet, as_data_set
 from landscape.networks.problem import Problem, find_loss
-from landscape.objective.losses import Loss
+from landscape.objective.losses import METRICS, Loss
 from landscape.objective.module import copy_module
 from landscape.objective.objective import Objective
 from landscape.objective.parameters import Layout
@@ -39,6 +39,7 @@ class Network:
         weight_decay: Factor of the L2 term in the loss.
         device: Where to compute.
         batch_size: Samples in a microbatch of an evaluation.
+        metrics: Further per-sample functions by name, beside those that belong to the loss.
     """
 
     model: nn.Module
@@ -49,6 +50,7 @@ class Network:
     weight_decay: float = 0.0
     device: str = "cpu"
     batch_size: int = 128
+    metrics: Mapping[str, Loss] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
@@ -75,7 +77,7 @@ class Network:
             RequestError: If they can't.
         """
         try:
-            pickle.dumps((self.model, self.loss))
+            pickle.dumps((self.model, self.loss, self.metrics))
         except Exception as error:
             raise RequestError(
                 f"model or loss can't be sent to worker processes ({error}): define them at the top of an importable "
@@ -87,6 +89,7 @@ class Network:
             self.model,
             split,
             self.loss,
+            metrics={**(METRICS.get(self.loss, {}) if isinstance(self.loss, str) else {}), **self.metrics},
             batchnorm=self.batchnorm,
             weight_decay=self.weight_decay,
             device=self.device,
@@ -102,6 +105,7 @@ class Network:
             "samples": self.samples,
             "batchnorm": self.batchnorm,
             "weight_decay": self.weight_decay,
+            **({"metrics": list(self.metrics)} if self.metrics else {}),
         }
 
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from landscape.errors import RequestError, unknown
 from landscape.figures import analysis
 from landscape.geometry.measure import arc_length
 from landscape.geometry.slices import Curve, make_curve
 from landscape.objective.objective import Objective
-from landscape.studies.connect.evaluation import curve_sweep, plane_sweep, quantities
+from landscape.studies.connect.evaluation import curve_sweep
 from landscape.studies.connect.fits import fit_sweep
 from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, settled, write_marks
 from landscape.studies.connect.recipe import ConnectRecipe
 from landscape.studies.curves import load_curve
+from landscape.studies.grids import own_values, quantities, slice_sweep
 from landscape.studies.networks import Checkpoints, Network, Source, gather
 from landscape.sweeps import engine as engines
 from landscape.sweeps import store
@@ -166,7 +166,7 @@ class Study:
         for grid in grids:  # first, so that a store on the way can be drawn
             write_marks(path, grid)
         run(path, sweeps, describe="evaluate", **options)
-        self._write_derived(path, curves, coords)
+        self._write_derived(path, curves, coords, objective)
         store.finish(path)
 
     def _coords(self, curves: Sequence[str]) -> dict[str, Any]:
@@ -188,19 +188,28 @@ class Study:
         if grid.curves is not None:
             coords = {"pair": np.arange(len(self.pairs)), **coords}
         planes = [None if plane is None else plane.plane for plane in grid.planes]
-        return plane_sweep(f"connect/plane/{grid.name}", self.network, planes, coords, objective)
+        return slice_sweep(
+            f"connect/plane/{grid.name}",
+            [self.network],
+            planes,
+            coords,
+            objective,
+            leading="pair" if "pair" in coords else None,
+            attrs=DISTANCE,
+        )
 
-    def _write_derived(self, path: Path, curves: Mapping[str, Sequence[Curve]], coords: Mapping[str, Any]) -> None:
+    def _write_derived(
+        self, path: Path, curves: Mapping[str, Sequence[Curve]], coords: Mapping[str, Any], objective: Objective
+    ) -> None:
         """Lengths, barriers, and the checkpoints' loss with their own BatchNorm statistics."""
         t = torch.from_numpy(self.t)
         lengths = np.array([[arc_length(curve, t).numpy() for curve in pairs] for pairs in curves.values()])
         values: dict[str, np.ndarray] = {"arc_length": lengths.swapaxes(0, 1)}
         variables = {"arc_length": Variable(("pair", "curve", "t"), attrs=DISTANCE)}
-        own = [self._own_values(model) for model in self.ends.models]
-        for name, attrs in own[0][self.splits[0]][1].items():
-            values[f"checkpoint_{name}"] = np.array(
-                [[[own[end][split][0][name] for end in pair] for split in self.splits] for pair in self.pairs]
-            )
+        own = [own_values(replace(self.network, model=model), self.splits) for model in self.ends.models]
+        for name, attrs in quantities(objective).items():
+            ends = np.array([[own[end][name] for end in pair] for pair in self.pairs])
+            values[f"checkpoint_{name}"] = ends.swapaxes(1, 2)
             variables[f"checkpoint_{name}"] = Variable(("pair", "split", "endpoint"), attrs=attrs)
         connect = store.open(path)["connect"]
         for name in ("loss", "error"):
@@ -212,11 +221,3 @@ class Study:
         store.add_node(path, "connect", coords, variables)
         for name, array in values.items():
             store.write(path, "connect", name, array)
-
-    def _own_values(self, model: nn.Module) -> dict[str, tuple[dict[str, float], dict[str, dict[str, str]]]]:
-        """A checkpoint's values on each split, BatchNorm statistics as they were stored."""
-        network = replace(self.network, model=model, batchnorm="checkpoint")
-        return {
-            split: (objective.evaluate(objective.theta), quantities(objective))
-            for split, objective in network.objectives(self.splits).items()
-        }
