@@ -1,10 +1,11 @@
 r"""Muon against AdamW and all others on softmax regression, with the learning rate of each tuned.
 
 The lecture's comparison on logistic regression leaves AdamW at a learning rate of 3e-4 and lets Muon win. Here every
-method has a grid of learning rates of the same length and the same number of passes over the data; on seeds of the
-tuning the rate with the lowest mean :math:`f - f^*` at the end is chosen, and other seeds are reported. For one seed all
-methods start at the same weights and see the same batches; methods for the full batch take as many passes. All weights
-and biases are one matrix, so Muon's polar factor is that of everything that is trained: nothing is left to AdamW.
+method has a grid of learning rates of the same length and the same number of passes over the data; on the seeds of the
+tuning the rate with the lowest mean :math:`f - f^*` at the end is chosen, and other seeds are reported. For one seed
+all methods start at the same weights and see the same batches; methods for the full batch take as many passes. All
+weights and biases are one matrix, so Muon's polar factor is that of everything that is trained: nothing is left to
+AdamW.
 
 References:
     Böhning, "Multinomial logistic regression algorithm", Annals of the Institute of Statistical Mathematics, 1992 (the
@@ -60,8 +61,8 @@ METHODS = (
     Method("scaled-column", 3e-6, "steepest", {"norm": "column", "normalized": False}),
 )
 """All registered optimizers. `steepest-NORM` is x + α LMO(g) and `scaled-NORM` x + α ‖g‖_* LMO(g); those that would be
-another method are left out: for one matrix the first in ℓ2, Frobenius, ℓ∞ and the spectral norm are normalised, sign and
-spectral descent, the second in ℓ2 and Frobenius is SGD."""
+another method are left out: for one matrix the first in ℓ2, Frobenius, ℓ∞ and the spectral norm are normalised, sign
+and spectral descent, the second in ℓ2 and Frobenius is SGD."""
 
 
 @dataclass(frozen=True)
