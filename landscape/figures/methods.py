@@ -40,7 +40,14 @@ METHODS = {
     "amsgrad": MethodLook("AMSGrad", "#e08214", MIXED, "v"),
     "lbfgs": MethodLook("L-BFGS", "#6a3d9a", MIXED, "X"),
     "shampoo": MethodLook("Shampoo", "#7a5195", DASHED, "p"),
+    "shampoo-grafted": MethodLook("Shampoo, grafted", "#7a5195", "-", "h"),
     "muon": MethodLook("Muon", "#c23b5a", "-", "*"),
+    "spectral-gd": MethodLook("spectral GD", "#e58fa3", "-", "8"),
+    "steepest": MethodLook("steepest descent", "#e58fa3", DOTTED, "1"),
+    "sign-gd": MethodLook("sign GD", "#8c6d31", DASHED, ">"),
+    "normalized-gd": MethodLook("normalised GD", "#8c6d31", DOTTED, "<"),
+    "sam": MethodLook("SAM", "#2a9d8f", "-", "H"),
+    "asam": MethodLook("ASAM", "#2a9d8f", DASHED, "p"),
 }
 """The look of each method by its name in the registry."""
 SHADES = ("#f2b134", "#dd7a2c", "#bf4d63", "#4f3282", "#15123a")
