@@ -166,14 +166,14 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
     loss = {"long_name": "validation loss", "units": "nats"}
     arguments = {"recipe": recipe, "data_dir": options.data_dir, "device": options.device}
     how: dict[str, Any] = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
-    methods = {"method": names, "full_batch": ("method", [method.full_batch for method in recipe.methods])}
+    methods = {"optimizer": names, "full_batch": ("optimizer", [method.full_batch for method in recipe.methods])}
     chosen = tried[:, 0]
     if recipe.tuned:
         tuning = Sweep(
             node=f"{NODE}/tuning",
-            coords={**methods, "rate": tried.shape[1], "learning_rate": (("method", "rate"), tried)},
-            over=("method", "rate"),
-            variables={"loss": Variable(("method", "rate"), attrs=loss)},
+            coords={**methods, "rate": tried.shape[1], "learning_rate": (("optimizer", "rate"), tried)},
+            over=("optimizer", "rate"),
+            variables={"loss": Variable(("optimizer", "rate"), attrs=loss)},
             function=f"{speedrun_runs.__name__}:tuning_evaluator",
             arguments=arguments,
             attrs=about,
@@ -182,7 +182,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
         losses = store.Node(path, tuning.node).read("loss")
         best = np.where(np.isfinite(losses), losses, np.inf).argmin(axis=1)  # of equals the smallest rate
         chosen = tried[np.arange(len(names)), best]
-    along, each = ("seed", "method", "step"), ("seed", "method")
+    along, each = ("seed", "optimizer", "step"), ("seed", "optimizer")
     variables = {
         "loss": Variable(along, attrs=loss),
         "batch_seconds": Variable(each, attrs={"long_name": "time of a batch", "units": "s"}),
@@ -204,7 +204,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
             **methods,
             "seed": np.array(recipe.seeds),
             "step": recipe.records,
-            "learning_rate": ("method", chosen),
+            "learning_rate": ("optimizer", chosen),
         },
         over=each,
         variables=variables,

@@ -54,7 +54,7 @@ def tuning_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     methods = {method.name: method for method in recipe.methods}
 
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
-        (name,), (number,) = coordinates["method"], coordinates["rate"]
+        (name,), (number,) = coordinates["optimizer"], coordinates["rate"]
         method = methods[str(name)]
         rows = course.run(method, method.rates[int(number)], recipe.tuning_seed, recipe.steps, task)
         return {"loss": losses_at(rows, recipe.records[-1:])[None]}
@@ -74,7 +74,7 @@ def race_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     tokens = recipe.batch_size * course.context
 
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
-        (name,), (seed,) = coordinates["method"], coordinates["seed"]
+        (name,), (seed,) = coordinates["optimizer"], coordinates["seed"]
         rows = course.run(methods[str(name)], arguments["rates"][str(name)], int(seed), recipe.record_every, task)
         losses = losses_at(rows, recipe.records)
         pace = float(np.median([row["batch_seconds"] for row in rows[1:]]))
