@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import time
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -79,7 +82,14 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(status if isinstance(status, int) else 0)
 
 
+FIRST_SPEAKS = 10.0
+"""Seconds that torchrun's other processes leave to the first one, which most often has the same to say."""
+
+
 def _end(message: str, status: int) -> None:
     """Say what went wrong, folded into one line, and leave."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0":
+        with suppress(KeyboardInterrupt):
+            time.sleep(FIRST_SPEAKS)  # where the first process has ended, torchrun ends this one meanwhile
     click.echo("Error: " + " ".join(message.split()), err=True)
     sys.exit(status)

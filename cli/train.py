@@ -23,6 +23,12 @@ from . import options
     "--batch-size", default=128, show_default=True, metavar="N", help="Samples in a batch; full-batch methods take all."
 )
 @click.option(
+    "--micro-batch-size",
+    type=int,
+    metavar="N",
+    help="Samples computed at once, to save memory: a batch's gradients add up. Whole batches if not given.",
+)
+@click.option(
     "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
 )
 @click.option("--augment", default="none", show_default=True, metavar="NAME", help="none, crop, flip or crop-flip.")
@@ -72,6 +78,7 @@ def train(
     epochs: int | None,
     steps: int | None,
     batch_size: int,
+    micro_batch_size: int | None,
     schedule: str,
     augment: str,
     label_noise: float,
@@ -121,6 +128,7 @@ def train(
         augmentation=augment,
         precision=precision,
         seed=seed,
+        micro_batch_size=micro_batch_size,
     )
     with launched(place) as (ranks, own_device):
         files = train_to_files(

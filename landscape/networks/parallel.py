@@ -75,9 +75,16 @@ class Ranks:
         """
         if self.size == 1:
             return mean(values, counts)
-        total = weight * (counts.sum() if counts is not None else values.new_tensor(len(values))).double()
-        dist.all_reduce(total)
+        total = self.total(weight * (counts.sum() if counts is not None else values.new_tensor(len(values))).double())
         return weight * values.sum() / total.to(values.dtype)
+
+    def total(self, number: Tensor) -> Tensor:
+        """The sum of a number, a scalar, over all ranks."""
+        if self.size == 1:
+            return number
+        number = number.clone()
+        dist.all_reduce(number)
+        return number
 
     @torch.no_grad()
     def add(self, value: Tensor, parameters: Iterable[Tensor]) -> Tensor:
@@ -107,9 +114,7 @@ class Ranks:
             dist.all_reduce(flat)
             pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
             torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(pieces, gradients, strict=True)])
-        value = value.clone()
-        dist.all_reduce(value)
-        return value
+        return self.total(value)
 
     def decide(self, prepare: Callable[[], str]) -> str:
         """Let the first rank prepare the work, and tell the others how it came out.
@@ -161,9 +166,10 @@ def launched(device: str) -> Iterator[tuple[Ranks, str]]:
     cuda = device.startswith("cuda")
     if cuda:
         local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        launched_here = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
         if device != "cuda":
             raise RequestError(f"--device {device}: torchrun gives each process a GPU of its own; use --device cuda")
-        if local >= count:
+        if launched_here > count:
             raise RequestError(f"torchrun launched more processes than the {count} GPUs: give --nproc-per-node={count}")
         device = f"cuda:{local}"
         torch.cuda.set_device(local)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import RequestError, unknown
+from landscape.networks.accumulation import BatchLoss, MicroBatch, cut, select_parts
 from landscape.networks.datasets import DataSet
 from landscape.networks.loop import History, Report, Resume, Row, fit
 from landscape.networks.parallel import ALONE, Ranks
@@ -20,7 +22,9 @@ from landscape.objective.module import apply_module, copy_module, preserved_rng,
 from landscape.objective.objective import Objective
 from landscape.objective.samples import Samples, batch_length
 from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters, takes_full_batch
+from landscape.optimizers.sam import SAM
 from landscape.optimizers.schedules import find_schedule
+from landscape.sweeps.recipe import entries, later
 
 PRECISIONS: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -44,6 +48,8 @@ class TrainingRecipe:
         augmentation: `none`, `crop`, `flip` or `crop-flip`.
         precision: `float32` or `float64`; `bf16` or `fp16` for mixed precision (the latter on CUDA only).
         seed: Decides the initial weights, the batches, augmentation and dropout.
+        micro_batch_size: Samples that are computed at once, to save memory: the gradients of a batch's parts add up to
+            the batch's own (see `accumulation`). None for whole batches.
     """
 
     optimizer: str = "sgd"
@@ -55,12 +61,13 @@ class TrainingRecipe:
     augmentation: str = "none"
     precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"
     seed: int = 0
+    micro_batch_size: int | None = later(None)
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without data."""
         if (self.epochs is None) == (self.steps is None):
             raise RequestError("say how long to train by epochs or by steps, not both")
-        for name in ("epochs", "steps", "batch_size"):
+        for name in ("epochs", "steps", "batch_size", "micro_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RequestError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
@@ -70,28 +77,33 @@ class TrainingRecipe:
             raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
         if self.seed < 0:
             raise RequestError(f"seed must be at least 0, got {self.seed}")
-        if self.precision == "fp16" and find_entry(self.optimizer).closure:
-            raise RequestError(
-                f"optimizer '{self.optimizer}' evaluates the loss itself, which the loss scaling of fp16 can't follow: "
-                "use precision bf16 or float32"
-            )
         find_schedule(self.schedule)
         hyperparameters = resolve_hyperparameters(self.optimizer, dict(self.hyperparameters))
         object.__setattr__(self, "hyperparameters", hyperparameters)
+        stepping = str(
+            hyperparameters.get("base", self.optimizer)
+        )  # SAM's two passes can be scaled, a line search can't
+        if self.precision == "fp16" and find_entry(stepping).closure:
+            raise RequestError(
+                f"optimizer '{stepping}' evaluates the loss as often as it needs, which the loss scaling of fp16 can't "
+                "follow: use precision bf16 or float32"
+            )
 
     def recipe(self) -> dict[str, Any]:
         """The settings as JSON can hold them, hyperparameters complete."""
-        return asdict(self)
+        return {**entries(self), "hyperparameters": dict(self.hyperparameters)}
 
 
-def check_precision(precision: str, device: torch.device) -> None:
-    """Make sure that a device can train in a precision.
+def check_machine(recipe: TrainingRecipe, device: torch.device, ranks: Ranks) -> None:
+    """Make sure that a device, and several processes, can train by a recipe.
 
     Raises:
-        RequestError: If it can't.
+        RequestError: If they can't.
     """
-    if precision == "fp16" and device.type != "cuda":
+    if recipe.precision == "fp16" and device.type != "cuda":
         raise RequestError("precision fp16 needs CUDA; use bf16 or float32 on the CPU")
+    if ranks.size > 1 and recipe.hyperparameters.get("exact"):  # its product with the Hessian isn't added up
+        raise RequestError(f"{recipe.optimizer} with exact=true runs in one process, not {ranks.size}: set exact=false")
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,7 @@ def train(
     if evaluate_every < 0:
         raise RequestError(f"evaluate_every must be at least 0, got {evaluate_every}")
     device = torch.device(device)
-    check_precision(recipe.precision, device)
+    check_machine(recipe, device, ranks)
     amp = recipe.precision in ("bf16", "fp16")
     dtype = torch.float32 if amp else PRECISIONS[recipe.precision]
     model = copy_module(model).to(device, dtype)
@@ -162,38 +174,68 @@ def train(
     per_epoch = batches.steps_per_epoch
     num_steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
     optimizer = make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)
+    m = optimizer.m if isinstance(optimizer, SAM) else None
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
     autocast = torch.autocast(device.type, PRECISIONS[recipe.precision]) if amp else nullcontext()
     loss_function, _ = resolve_loss(loss)
     generator = torch.Generator(device)
+    parameters = list(model.parameters())
+
+    def losses(part: MicroBatch) -> tuple[Tensor, Tensor | None]:
+        seed_rng(device, part.seed)  # the same dropout in each pass; inside preserved_rng
+        outputs = apply_module(model, part.inputs)
+        return per_sample(loss_function, outputs, part.targets, batch_length(part.targets), "loss")
+
+    def draw(index: int) -> list[BatchLoss]:
+        """The batch of a step, in as many parts as have a worst point of their own: one but for m-sharpness."""
+        groups = [cut(group, recipe.micro_batch_size) for group in cut(batches.indices(index), m)]
+        wholes = [part for group in groups for part in group]
+        mine = [ranks.part(part) for part in wholes]
+        inputs, targets = samples.select(torch.cat([part for part, _ in mine]).to(device))
+        inputs = augment(recipe.augmentation, inputs, generator.manual_seed(mix(*ranks.keys(recipe.seed, 2, index))))
+        pairs = select_parts(inputs, targets, [len(part) for part, _ in mine])
+        seed = mix(*ranks.keys(recipe.seed, 3, index))
+        seeds = [mix(seed, number) if number else seed for number in range(len(wholes))]
+        micro = iter(
+            MicroBatch(*pair, len(whole), weight, own)
+            for pair, whole, (_, weight), own in zip(pairs, wholes, mine, seeds, strict=True)
+        )
+        return [
+            BatchLoss(list(islice(micro, len(group))), losses, parameters, scaler.scale, lambda: autocast, ranks)
+            for group in groups
+        ]
 
     def step(index: int) -> Tensor:
-        part, weight = ranks.part(batches.indices(index))
-        inputs, targets = samples.select(part.to(device))
-        inputs = augment(recipe.augmentation, inputs, generator.manual_seed(mix(*ranks.keys(recipe.seed, 2, index))))
         values: list[Tensor] = []
 
-        def evaluate() -> Tensor:
-            seed_rng(
-                device, mix(*ranks.keys(recipe.seed, 3, index))
-            )  # the same dropout in each pass; inside preserved_rng
-            with autocast:
-                outputs = apply_module(model, inputs)
-                value = ranks.mean(*per_sample(loss_function, outputs, targets, batch_length(targets), "loss"), weight)
-            optimizer.zero_grad()
-            scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-            values.append(ranks.add(value.detach(), model.parameters()))
-            return values[-1]
+        def closure_of(batch: BatchLoss) -> Callable[[], Tensor]:
+            def closure() -> Tensor:
+                optimizer.zero_grad()
+                values.append(batch())
+                return values[-1]
 
-        if entry.closure:
-            optimizer.step(evaluate)  # type: ignore[arg-type]  # torch takes tensors as well
+            return closure
+
+        parts = draw(index)
+        closures = [closure_of(part) for part in parts]
+        if isinstance(optimizer, SAM):
+            sharp = (closures[0], None) if m is None else (closures, [float(part.size) for part in parts])
+            if scaler.is_enabled():
+                before, _ = optimizer.evaluate(*sharp)
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                before = optimizer.step(*sharp)
+        elif entry.closure:
+            optimizer.step(closures[0])  # type: ignore[arg-type]  # torch takes tensors as well
+            before = values[0]
         else:
-            evaluate()
+            before = closures[0]()
             scaler.step(optimizer)
             scaler.update()
         if on_epoch is not None and (index + 1) % per_epoch == 0:
             on_epoch((index + 1) // per_epoch, model)
-        return values[0]  # before the update
+        return torch.as_tensor(before)
 
     latest: dict[str, float] = {}
 

@@ -21,9 +21,11 @@ from landscape.networks.parallel import ALONE, Ranks
 from landscape.networks.problem import Problem
 from landscape.networks.progress import TrainingBar
 from landscape.networks.sampling import Shuffle, augment
-from landscape.networks.training import Trained, TrainingRecipe, check_precision, train
+from landscape.networks.training import Trained, TrainingRecipe, check_machine, train
 from landscape.objective.losses import Loss
+from landscape.objective.module import apply_module, copy_module, preserved_rng
 from landscape.objective.objective import Objective
+from landscape.optimizers.registry import takes_full_batch
 from landscape.sweeps import store
 from landscape.sweeps.recipe import environment, recipe_hash
 from landscape.sweeps.schema import Variable
@@ -91,6 +93,8 @@ def train_to_files(
     model = problem.build_model(data, recipe.seed)
     loss = problem.find_loss(data)
     _check(model, data, loss, recipe, device)
+    check_machine(recipe, torch.device(device), ranks)
+    _check_single(model, data, recipe)
     contents = {
         "problem": problem.recipe(),
         "data": data.digest,
@@ -163,7 +167,18 @@ def _check(model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRe
     for split in data.splits.values():
         objective.on(split).check()
     augment(recipe.augmentation, data.train[:2].inputs, torch.Generator())
-    check_precision(recipe.precision, torch.device(device))
+
+
+def _check_single(model: nn.Module, data: DataSet, recipe: TrainingRecipe) -> None:
+    """Try a batch of one sample where the recipe asks for such: BatchNorm has no statistics of it."""
+    whole = len(data.train) if takes_full_batch(recipe.optimizer, recipe.hyperparameters) else recipe.batch_size
+    if 1 not in (whole, recipe.micro_batch_size, recipe.hyperparameters.get("m")):
+        return
+    with preserved_rng(torch.device("cpu"), 0), torch.no_grad():
+        try:
+            apply_module(copy_module(model).train(), data.train[:1].inputs)
+        except RequestError as error:
+            raise RequestError(f"batches of a single sample: {error}; choose at least 2") from error
 
 
 def _finished(out: Path, history: Path, signature: str, overwrite: bool) -> bool:

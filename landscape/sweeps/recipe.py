@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -21,7 +21,28 @@ from numpy.typing import NDArray
 
 from landscape.errors import RequestError
 
+Default = TypeVar("Default")
+LATER = "later"
+"""Marks a field in its dataclass's metadata."""
 PACKAGES = ("torch", "numpy", "scipy", "xarray", "zarr")
+
+
+def later(default: Default) -> Default:
+    """The default of a dataclass's field that recipes didn't have at first.
+
+    With its default such a field is left out of recipes, so that results from before keep their hashes.
+    """
+    added: Default = dataclasses.field(default=default, metadata={LATER: True})
+    return added
+
+
+def entries(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, but for those from `later` that have their defaults."""
+    found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for field in dataclasses.fields(value):
+        if field.metadata.get(LATER) and found[field.name] == field.default:
+            del found[field.name]
+    return found
 
 
 def plain(value: Any, name: str = "recipe") -> Any:
@@ -47,7 +68,7 @@ def plain(value: Any, name: str = "recipe") -> Any:
             raise RequestError(f"{name} is {value}, expected a finite number: leave it out or use null")
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        value = entries(value)
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):

@@ -295,7 +295,7 @@ def test_own_models_data_and_losses(refuses, own, command, option, name, message
 
 
 COUNTS = {
-    "train": ("--epochs", "--steps", "--batch-size", "--threads"),
+    "train": ("--epochs", "--steps", "--batch-size", "--micro-batch-size", "--threads"),
     "connect": ("--bends", "--epochs", "--steps", "--batch-size", "--points", "--samples", "--threads", "--workers"),
 }
 
@@ -341,6 +341,18 @@ def test_counts(refuses, command, option, number):
 def test_values(refuses, command, option, value, message):
     base = (*TRAIN, *NEW) if command == "train" else (*CONNECT, *STORE)
     assert message in refuses(*base, option, value)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--batch-size", "1"), ("--micro-batch-size", "1"), ("--optimizer", "sam", "--set", "m=1")],
+    ids=lambda option: option[-1],
+)
+def test_single_samples_for_batchnorm(refuses, option):
+    pytest.importorskip("sklearn")
+    line = refuses("train", "--data", "digits", "--model", "convnet", *NEW, *option)
+    assert "batches of a single sample" in line
+    assert "choose at least 2" in line
 
 
 @pytest.mark.parametrize("setting", ["exact=true", "m=4"])

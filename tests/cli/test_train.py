@@ -117,6 +117,17 @@ def test_a_diverged_run_is_status_1_and_leaves_its_history(run, work):
     assert list(work.glob(".*")) == []
 
 
+def test_micro_batches_make_the_same_network(run, work):
+    assert run(*RUN).status == 0
+    assert run(*RUN, "--micro-batch-size", "5", "--out", "parts.safetensors").status == 0
+    whole, parts = load_file("new.safetensors"), load_file("parts.safetensors")
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-5, atol=1e-6)
+    with safe_open("parts.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["landscape"])["training"]["micro_batch_size"] == 5
+    assert "was trained already" in run(*RUN).out
+
+
 def test_a_configuration(run, work):
     (work / "recipe.yaml").write_text(
         "data: data.npz\nmodel: mlp\nmodel-set: {hidden: [4]}\nbatch_size: 16\nset: {lr: 0.05, momentum: 0.9}\n"

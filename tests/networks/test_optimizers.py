@@ -154,10 +154,11 @@ def test_gradients_that_are_not_finite_end_the_run_as_diverged(name):
     assert skipped.history.diverged_at is None
 
 
-@pytest.mark.parametrize("name", [name for name, entry in OPTIMIZERS.items() if entry.closure])
-def test_loss_scaling_needs_a_single_backward_pass(name):
-    with pytest.raises(RequestError, match=f"optimizer '{name}' evaluates the loss itself.*use precision bf16"):
-        TrainingRecipe(name, precision="fp16")
+@pytest.mark.parametrize(("name", "settings"), [("lbfgs", {}), ("sam", {"base": "lbfgs"})])
+def test_loss_scaling_follows_no_line_search(name, settings):
+    with pytest.raises(RequestError, match=r"optimizer 'lbfgs' evaluates the loss as often .* use precision bf16"):
+        TrainingRecipe(name, settings, precision="fp16")
+    assert TrainingRecipe("sam", precision="fp16").precision == "fp16"
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,14 @@ def alone():
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("tokens", 1e-5), ("single samples", 1e-6), ("closures", 1e-4), ("mixed precision", 1e-2)],  # bf16: 8 bits
+    [
+        ("tokens", 1e-5),
+        ("single samples", 1e-6),
+        ("closures", 1e-4),
+        ("mixed precision", 1e-2),  # bf16: 8 bits
+        ("micro-batches", 1e-5),
+        ("worst points", 1e-5),
+    ],
 )
 def test_two_ranks_are_one_process(together, alone, name, tolerance):
     expected = alone.run(alone.RECIPES[name])
@@ -141,3 +149,36 @@ def test_the_command_under_torchrun(tmp_path, capsys):
         "two.safetensors",
         "two.zarr",
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("--optimizer", "sdg"), "did you mean 'sgd'"),  # which each process finds out
+        (("--out", "x.pt"), "is written as .safetensors"),  # which the first one finds out for all
+    ],
+)
+def test_an_error_under_torchrun_is_said_once(tmp_path, wrong, message):
+    command = [*TORCHRUN, "--no-python", str(BIN / "landscape"), *TRAIN, "--out", "x.safetensors", *wrong]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (1, "")  # torchrun's own status
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, done.stderr
+    assert message in errors[0]
+    assert re.search(r"failed \(exitcode: 2\) local_rank: 0", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_another_process_alone_is_said_as_well(monkeypatch, capsys):
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for rank, expected in (("1", [10.0]), ("0", [])):
+        waited.clear()
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as end:
+            main(["trian"])
+        assert end.value.code == 2
+        assert waited == expected
+        assert "did you mean 'train'" in capsys.readouterr().err

@@ -39,6 +39,8 @@ RECIPES = {
     "single samples": TrainingRecipe("sgd", {"lr": 0.1}, epochs=None, steps=5, batch_size=1),
     "closures": TrainingRecipe("lbfgs", {}, epochs=None, steps=2),
     "mixed precision": TrainingRecipe("sgd", {"lr": 0.1}, epochs=1, batch_size=7, precision="bf16"),
+    "micro-batches": TrainingRecipe("adamw", {"lr": 0.01}, epochs=2, batch_size=7, micro_batch_size=3),
+    "worst points": TrainingRecipe("sam", {"lr": 0.1, "m": 3}, epochs=2, batch_size=7, micro_batch_size=1),
     "diverging": TrainingRecipe("sgd", {"lr": 1e30}, epochs=None, steps=60, batch_size=7),
 }
 
