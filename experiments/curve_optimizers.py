@@ -107,7 +107,8 @@ PRESETS = {
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
     """Train the networks beside the store, measure the straight lines, and fit every curve in every way."""
-    from landscape.studies.networks import Network, gather
+    from landscape.studies.network import Network
+    from landscape.studies.networks import gather
     from landscape.sweeps import store
     from landscape.sweeps.schema import Sweep, Variable
     from landscape.sweeps.sweep import run as run_sweeps

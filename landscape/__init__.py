@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from landscape.objective.objective import Objective
     from landscape.optimizers.registry import make_optimizer
     from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect, load_curve
+    from landscape.studies.surface import SurfaceRecipe, surface
     from landscape.sweeps.store import open
 
     __version__: str
@@ -31,6 +32,7 @@ _HOMES = {
     "Line": "landscape.geometry.slices",
     "Objective": "landscape.objective.objective",
     "Polyline": "landscape.geometry.slices",
+    "SurfaceRecipe": "landscape.studies.surface",
     "TrainingRecipe": "landscape.networks.training",
     "build_model": "landscape.networks.models",
     "connect": "landscape.studies.connect",
@@ -40,6 +42,7 @@ _HOMES = {
     "load_data": "landscape.networks.datasets",
     "make_optimizer": "landscape.optimizers.registry",
     "open": "landscape.sweeps.store",
+    "surface": "landscape.studies.surface",
     "train": "landscape.networks.training",
 }
 
@@ -51,6 +54,7 @@ __all__ = [
     "Line",
     "Objective",
     "Polyline",
+    "SurfaceRecipe",
     "TrainingRecipe",
     "build_model",
     "connect",
@@ -60,6 +64,7 @@ __all__ = [
     "load_data",
     "make_optimizer",
     "open",
+    "surface",
     "train",
 ]
 

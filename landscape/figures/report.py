@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from landscape.figures.style import number
+from landscape.figures.surface_summary import surface_lines
+from landscape.figures.tables import Row, amount, indent, percent, table, words
 
-Row = Sequence[str]
 BAD = ("not_finite", "failed")
 STATES = {True: "finished", False: "unfinished"}
 
@@ -23,23 +23,25 @@ def report(found: Mapping[str, Any], name: str) -> str:
         Lines without a newline at the end.
     """
     lines = [f"{name}: {found['kind']} store, {STATES[bool(found['complete'])]}", ""]
-    lines += _table(_about(found))
+    lines += table(_about(found))
     if found.get("recipe"):
-        lines += ["", "recipe", *_indent(_table(_flat(found["recipe"])))]
+        lines += ["", "recipe", *indent(table(_flat(found["recipe"])))]
     units = str(found.get("loss_units", "nats"))
     if found.get("checkpoints"):
-        table = _indent(_checkpoints(found["checkpoints"], units))
-        lines += ["", "checkpoints (with their own BatchNorm statistics)", *table]
+        entries = indent(_checkpoints(found["checkpoints"], units))
+        lines += ["", "checkpoints (with their own BatchNorm statistics)", *entries]
     if found.get("curves"):
         lines += [
             "",
             f"curves (losses in {units}, errors in %, lengths as distance in weight space)",
-            *_indent(_curves(found["curves"])),
+            *indent(_curves(found["curves"])),
         ]
+    if found.get("surfaces"):
+        lines += surface_lines(found, units)
     if found.get("history"):
-        lines += ["", "history", *_indent(_history(found["history"], units))]
+        lines += ["", "history", *indent(_history(found["history"], units))]
     if found.get("values"):
-        lines += ["", "values", *_indent(_values(found["values"]))]
+        lines += ["", "values", *indent(_values(found["values"]))]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -55,11 +57,11 @@ def _about(found: Mapping[str, Any]) -> list[Row]:
     ]
     if versions:
         rows.append(("versions", ", ".join(versions)))
-    rows += [(_words(name), _short(value)) for name, value in attributes.items() if value is not None]
+    rows += [(words(name), _short(value)) for name, value in attributes.items() if value is not None]
     rows.append(("recipe hash", str(found.get("recipe_hash") or "–")))
     for node, count in found["progress"].items():
         state = f"{count['done']} of {count['points']} points done"
-        state += "".join(f", {count[key]} {_words(key)}" for key in BAD if count[key])
+        state += "".join(f", {count[key]} {words(key)}" for key in BAD if count[key])
         rows.append((node, state))
     return rows
 
@@ -67,12 +69,12 @@ def _about(found: Mapping[str, Any]) -> list[Row]:
 def _checkpoints(entries: Sequence[Mapping[str, Any]], units: str) -> list[str]:
     """One line for each checkpoint."""
     measured = list(dict.fromkeys(key for entry in entries for key in entry if key != "name"))
-    head = ["name", *(_words(key) + (" (%)" if key.endswith("error") else f" ({units})") for key in measured)]
+    head = ["name", *(words(key) + (" (%)" if key.endswith("error") else f" ({units})") for key in measured)]
     rows = [
-        [entry["name"], *((_percent if key.endswith("error") else _amount)(entry.get(key)) for key in measured)]
+        [entry["name"], *((percent if key.endswith("error") else amount)(entry.get(key)) for key in measured)]
         for entry in entries
     ]
-    return _table([head, *rows], right=range(1, len(head)))
+    return table([head, *rows], right=range(1, len(head)))
 
 
 def _curves(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -83,15 +85,15 @@ def _curves(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     rows: list[Row] = [head]
     for entry in entries:
         bound = "≥ " if entry["barrier"] is not None and _partly(entry) else ""
-        row = [entry["curve"], entry["split"], bound + _amount(entry["barrier"]), _amount(entry["max_loss"])]
+        row = [entry["curve"], entry["split"], bound + amount(entry["barrier"]), amount(entry["max_loss"])]
         row.append("–" if entry["t"] is None else f"{entry['t']:.3f}")
-        row += [_percent(entry.get("error"))] if error else []
-        row += [_amount(entry.get("arc_length")), _amount(entry.get("residual"))]
+        row += [percent(entry.get("error"))] if error else []
+        row += [amount(entry.get("arc_length")), amount(entry.get("residual"))]
         state = f"{entry['done']}/{entry['points']}"
-        rows.append([*row, state + "".join(f", {entry[key]} {_words(key)}" for key in BAD if entry[key])])
-    titles, *table = _table(rows, right=range(2, len(head) - 1))
+        rows.append([*row, state + "".join(f", {entry[key]} {words(key)}" for key in BAD if entry[key])])
+    titles, *body = table(rows, right=range(2, len(head) - 1))
     lines: list[str] = []
-    for entry, line in zip(entries, table, strict=True):
+    for entry, line in zip(entries, body, strict=True):
         title = f"pair {entry['pair']}: {entry['start']} – {entry['end']}"
         if title not in lines:
             lines += [*([""] if lines else []), title, titles]
@@ -110,16 +112,16 @@ def _history(entries: Sequence[Mapping[str, Any]], loss_units: str) -> list[str]
     loss = f" ({loss_units})"
     units = {"loss": loss, "lowest_loss": loss, "error": " (%)", "lowest_error": " (%)"}
     last = ("loss", "error", "step")
-    head = ["split", *(("last " if key in last else "") + _words(key) + units.get(key, "") for key in names)]
+    head = ["split", *(("last " if key in last else "") + words(key) + units.get(key, "") for key in names)]
     rows = []
     for entry in entries:
         row = [str(entry["split"])]
         for key in names:
             value = entry.get(key)
-            text = _percent(value) if "error" in key else _amount(value)
+            text = percent(value) if "error" in key else amount(value)
             row.append(text if key != "step" else str(value if value is not None else "–"))
         rows.append(row)
-    return _table([head, *rows], right=range(1, len(head)))
+    return table([head, *rows], right=range(1, len(head)))
 
 
 def _values(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -127,10 +129,10 @@ def _values(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     rows: list[Row] = [["variable", "over", "lowest", "median", "highest", "units", "finite"]]
     for entry in entries:
         over = ", ".join(f"{dim} {size}" for dim, size in entry["dims"].items())
-        amounts = [_amount(entry[key]) for key in ("lowest", "median", "highest")]
+        amounts = [amount(entry[key]) for key in ("lowest", "median", "highest")]
         finite = f"{entry['finite']}/{entry['points']}"
         rows.append([f"{entry['node']}/{entry['variable']}", over, *amounts, entry["units"], finite])
-    return _table(rows, right=range(2, 5))
+    return table(rows, right=range(2, 5))
 
 
 def _flat(recipe: Any, prefix: str = "") -> list[Row]:
@@ -159,37 +161,3 @@ def _short(value: Any) -> str:
     if len(text) == 64 and all(letter in "0123456789abcdef" for letter in text):
         return text[:12] + "…"
     return text if len(text) <= 90 else text[:89] + "…"
-
-
-def _table(rows: Sequence[Row], right: range = range(0)) -> list[str]:
-    """Rows with aligned columns, two spaces apart; the columns in `right` are flushed right."""
-    if not rows:
-        return []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
-def _indent(lines: Sequence[str]) -> list[str]:
-    """Lines set in by two spaces."""
-    return [f"  {line}" for line in lines]
-
-
-def _words(name: str) -> str:
-    """A key as words."""
-    return name.replace("_", " ")
-
-
-def _amount(value: float | None) -> str:
-    """A loss or a length with three significant digits."""
-    return "–" if value is None else number(value, 3)
-
-
-def _percent(value: float | None) -> str:
-    """A share in percent with two decimals."""
-    return "–" if value is None else f"{100 * value:.2f}"

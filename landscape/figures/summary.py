@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from landscape.figures.analysis import barrier, checkpoints, dataset
+from landscape.figures.surface_summary import surface_summary
+from landscape.figures.tables import json_value
 
 OWN_ATTRS = ("recipe", "recipe_hash", "kind", "complete")
 
@@ -25,8 +26,9 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         An object fit for JSON (None where a value is missing or isn't finite): `kind`, `complete`, `recipe`,
         `recipe_hash`, `attributes` (versions, device, creation time …), `progress` (points done, not finite,
         failed and in all, for each node) and, by kind, `checkpoints` and `curves` (one entry for each pair,
-        curve and split), `history` (one for each split) or, for an experiment with a grid of its own, `values` (one for
-        each variable). Losses in `loss_units` (nats for cross-entropy), errors in [0, 1].
+        curve and split), `surfaces`, `directions` and `marks`, `history` (one for each split) or, for an experiment
+        with a grid of its own, `values` (one for each variable). Losses in `loss_units` (nats for cross-entropy),
+        errors in [0, 1].
     """
     attrs = {str(name): value for name, value in tree.attrs.items()}
     found: dict[str, Any] = {
@@ -34,13 +36,16 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         "complete": bool(attrs.get("complete", 0)),
         "recipe": _recipe(attrs.get("recipe")),
         "recipe_hash": attrs.get("recipe_hash"),
-        "attributes": {name: _plain(value) for name, value in attrs.items() if name not in OWN_ATTRS},
+        "attributes": {name: json_value(value) for name, value in attrs.items() if name not in OWN_ATTRS},
         "progress": _progress(tree),
     }
     if "/connect" in tree.groups and tree["connect"].data_vars:
         found["checkpoints"] = _checkpoints(dataset(tree, "connect"))
         found["curves"] = _curves(tree)
         found["loss_units"] = _units(tree, "connect")
+    if "/surface" in tree.groups and tree["surface"].data_vars:
+        found |= surface_summary(tree)
+        found["loss_units"] = _units(tree, "surface")
     if "/train" in tree.groups:
         found["history"] = _history(dataset(tree, "train"))
         found["loss_units"] = _units(tree, "train")
@@ -83,7 +88,7 @@ def _checkpoints(connect: xr.Dataset) -> list[dict[str, Any]]:
                 if f"checkpoint_{variable}" in connect:
                     values = connect[f"checkpoint_{variable}"].isel(pair=pairs[0]).sel(endpoint=place)
                     for split in (str(label) for label in connect["split"].values):
-                        entry[f"{split}_{variable}"] = _plain(values.sel(split=split).item())
+                        entry[f"{split}_{variable}"] = json_value(values.sel(split=split).item())
         entries.append(entry)
     return entries
 
@@ -109,15 +114,15 @@ def _curves(tree: xr.DataTree) -> list[dict[str, Any]]:
                     "done": int((done > 0).sum()),
                     "not_finite": int((done == 2).sum()),
                     "failed": int((done == 3).sum()),
-                    "barrier": _plain(heights["loss"].isel(pair=position).sel(at).item()),
+                    "barrier": json_value(heights["loss"].isel(pair=position).sel(at).item()),
                 }
                 if "error" in heights:
-                    row["error_barrier"] = _plain(heights["error"].isel(pair=position).sel(at).item())
+                    row["error_barrier"] = json_value(heights["error"].isel(pair=position).sel(at).item())
                 row |= _worst(one.sel(at))
                 if "arc_length" in one:
-                    row["arc_length"] = _plain(one["arc_length"].sel(curve=curve).values[-1])
+                    row["arc_length"] = json_value(one["arc_length"].sel(curve=curve).values[-1])
                 if residuals.get(curve) is not None:
-                    row["residual"] = _plain(residuals[curve][position])
+                    row["residual"] = json_value(residuals[curve][position])
                 rows.append(row)
     return rows
 
@@ -128,12 +133,12 @@ def _worst(line: xr.Dataset) -> dict[str, Any]:
     if not np.isfinite(loss).any():
         return {"max_loss": None, "t": None} | ({"error": None} if "error" in line else {})
     place = int(np.nanargmax(np.where(np.isfinite(loss), loss, np.nan)))
-    found = {"max_loss": _plain(loss[place]), "t": _plain(line["t"].values[place])}
+    found = {"max_loss": json_value(loss[place]), "t": json_value(line["t"].values[place])}
     if "loss_stderr" in line:
-        found["max_loss_stderr"] = _plain(line["loss_stderr"].values[place])
+        found["max_loss_stderr"] = json_value(line["loss_stderr"].values[place])
     if "error" in line:
-        found["error"] = _plain(line["error"].values[place])
-        found["max_error"] = _plain(np.nanmax(line["error"].values))
+        found["error"] = json_value(line["error"].values[place])
+        found["max_error"] = json_value(np.nanmax(line["error"].values))
     return found
 
 
@@ -160,10 +165,10 @@ def _history(train: xr.Dataset) -> list[dict[str, Any]]:
             values = train[variable].sel(split=split).values
             finite = np.flatnonzero(np.isfinite(values))
             row["step"] = int(train["step"].values[finite[-1]]) if len(finite) else None
-            row[variable] = _plain(values[finite[-1]]) if len(finite) else None
-            row[f"lowest_{variable}"] = _plain(values[finite].min()) if len(finite) else None
+            row[variable] = json_value(values[finite[-1]]) if len(finite) else None
+            row[f"lowest_{variable}"] = json_value(values[finite].min()) if len(finite) else None
         if "seconds" in train and np.isfinite(train["seconds"].values).any():
-            row["seconds"] = _plain(np.nanmax(train["seconds"].values))
+            row["seconds"] = json_value(np.nanmax(train["seconds"].values))
         rows.append(row)
     return rows
 
@@ -185,7 +190,7 @@ def _values(tree: xr.DataTree) -> list[dict[str, Any]]:
                 "points": int(variable.size),
             }
             for label, measure in (("lowest", np.min), ("median", np.median), ("highest", np.max)):
-                row[label] = _plain(measure(finite)) if finite.size else None
+                row[label] = json_value(measure(finite)) if finite.size else None
             rows.append(row)
     return rows
 
@@ -198,18 +203,3 @@ def _recipe(text: Any) -> Any:
         return json.loads(text)
     except (TypeError, ValueError):
         return text
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON has; None for numbers that aren't finite."""
-    if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.tolist()]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, (str, int, bool, type(None))) else str(value)

@@ -14,11 +14,13 @@ import pickle
 import pickletools
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -84,9 +86,10 @@ def read_recipe(path: Path) -> dict[str, Any] | None:
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a checkpoint: safetensors, or a PyTorch file holding tensors (`.pt`, `.pth`, Lightning's `.ckpt`).
+    """Read a checkpoint: safetensors, a PyTorch file holding tensors (`.pt`, `.pth`, Lightning's `.ckpt`), or `.npz`.
 
-    PyTorch files are read with `weights_only=True`; the state dict may be nested under one of the usual names.
+    PyTorch files are read with `weights_only=True`; the state dict may be nested under one of the usual names. NumPy's
+    archives hold one array for each tensor.
 
     Args:
         path: The file.
@@ -97,11 +100,14 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         kind = "is a folder, not a checkpoint file" if path.is_dir() else "does not exist"
-        raise RequestError(f"checkpoint {path} {kind}; expected .safetensors, .pt, .pth or .ckpt")
+        raise RequestError(f"checkpoint {path} {kind}; expected .safetensors, .pt, .pth, .ckpt or .npz")
     if path.stat().st_size == 0:
         raise RequestError(f"checkpoint {path} is empty (0 bytes): write it again")
     try:
-        state, recipe = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), None)
+        if _is_safetensors(path):
+            state, recipe = _read_safetensors(path)
+        else:
+            state, recipe = _read_npz(path) if path.suffix == ".npz" else _read_torch(path), None
     except OSError as error:
         raise RequestError(f"checkpoint {path} can't be read: {reason(error)}") from error
     return Checkpoint(path.name, state, recipe)
@@ -124,7 +130,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> nn.Module:
     names: dict[int, list[str]] = {}
     for name, tensor in expected.items():
         names.setdefault(id(tensor), []).append(name)
-    state = _strip(checkpoint.state, set(expected))
+    state = strip_prefixes(checkpoint.state, set(expected))
     for name, tensor in expected.items():
         twin = next((other for other in names[id(tensor)] if other in state), None)
         if name not in state and twin is not None:
@@ -157,7 +163,7 @@ def _misfit(name: str, difference: str, state: Mapping[str, Tensor]) -> str:
     return f"checkpoint {name} is of another architecture: it {difference}; its first tensor is '{next(iter(state))}'"
 
 
-def _strip(state: Mapping[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
+def strip_prefixes(state: Mapping[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
     """Take wrappers' prefixes off the names for as long as that brings them nearer to the model's.
 
     Where only the names behind a prefix are wanted (a Lightning module holds its metrics beside `model.`), the rest is
@@ -192,6 +198,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
     if not state:
         raise RequestError(f"checkpoint {path} holds no tensors")
     return state, json.loads(text) if text else None
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise RequestError(f"checkpoint {path} is no NumPy archive of tensors by name: {reason(error)}") from error
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:

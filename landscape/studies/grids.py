@@ -11,7 +11,7 @@ import torch
 
 from landscape.geometry.slices import Slice
 from landscape.objective.objective import Objective
-from landscape.studies.networks import Network
+from landscape.studies.network import Network
 from landscape.sweeps.schema import Status, Sweep, Variable
 
 Evaluate = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]

@@ -201,7 +201,7 @@ def test_other_architectures(tmp_path, name):
 
 
 def test_no_file(tmp_path):
-    refused(tmp_path / "a.pt", "does not exist; expected .safetensors, .pt, .pth or .ckpt")
+    refused(tmp_path / "a.pt", "does not exist; expected .safetensors, .pt, .pth, .ckpt or .npz")
     refused(tmp_path, "is a folder")
     (tmp_path / "empty.pt").touch()
     refused(tmp_path / "empty.pt", r"is empty \(0 bytes\)")

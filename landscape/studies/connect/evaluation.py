@@ -10,7 +10,7 @@ import torch
 from landscape.geometry.slices import Curve
 from landscape.objective.objective import Objective
 from landscape.studies.grids import Evaluate, evaluate_points, variables
-from landscape.studies.networks import Network
+from landscape.studies.network import Network
 from landscape.sweeps.schema import Sweep
 
 POINTS_PER_TASK = 8

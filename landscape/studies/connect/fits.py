@@ -13,7 +13,7 @@ from torch import Tensor
 from landscape.networks.loop import Resume
 from landscape.objective.parameters import Layout
 from landscape.studies.connect.fitting import CurveRecipe, fit_curve
-from landscape.studies.networks import Network
+from landscape.studies.network import Network
 from landscape.sweeps.schema import Status, Sweep, Variable
 
 

@@ -22,7 +22,8 @@ from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, s
 from landscape.studies.connect.recipe import ConnectRecipe
 from landscape.studies.curves import load_curve
 from landscape.studies.grids import own_values, quantities, slice_sweep
-from landscape.studies.networks import Checkpoints, Network, Source, gather
+from landscape.studies.network import Network
+from landscape.studies.networks import Checkpoints, Source, gather
 from landscape.sweeps import engine as engines
 from landscape.sweeps import store
 from landscape.sweeps.recipe import canonical, recipe_hash

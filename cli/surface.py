@@ -1,0 +1,191 @@
+"""`landscape surface`: the loss on a grid around checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+class Numbers(click.ParamType):
+    """Numbers with commas between them."""
+
+    name = "X,Y"
+
+    def __init__(self, number: type[int] | type[float], example: str) -> None:
+        self.number, self.example = number, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Read each number."""
+        from landscape.errors import RequestError
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.number(text) for text in str(value).split(","))
+        except ValueError:
+            option = param.opts[0] if param else "option"
+            raise RequestError(f"{option} '{value}': expected numbers such as {self.example}") from None
+
+
+class Extent(Numbers):
+    """Half the length of an axis, or its two ends."""
+
+    def __init__(self) -> None:
+        super().__init__(float, "1 (from -1 to 1) or -1,2")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Read one number or two."""
+        from landscape.errors import RequestError
+
+        found = super().convert(value, param, ctx)
+        if len(found) > 2:
+            raise RequestError(f"--extent '{value}': expected {self.example}; repeat --extent for the other axes")
+        return (-found[0], found[0]) if len(found) == 1 else found
+
+
+@click.command()
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT [MORE…]")
+@options.problem
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="package.module:function with one value per sample, stored beside loss and error; repeatable.",
+)
+@click.option(
+    "--directions",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="filter (default), layer, gaussian, hessian, pca or difference; or a file of tensors by name for each axis.",
+)
+@click.option("--axes", type=int, metavar="N", help="Number of axes, 1 to 3; 2 by default, or one for each file.")
+@click.option(
+    "--size",
+    type=Numbers(int, "33 or 33,21"),
+    default="33",
+    show_default=True,
+    metavar="N[,N…]",
+    help="Points along each axis, alpha first; one number stands for all.",
+)
+@click.option(
+    "--extent",
+    "extents",
+    type=Extent(),
+    multiple=True,
+    metavar="X|LOW,HIGH",
+    help="Stretch of an axis about the centre, in units of the direction; once for all axes, or once for each.",
+)
+@click.option(
+    "--center", type=Numbers(float, "0 or 0.5,0"), metavar="X[,Y…]", help="Coordinates of the centre; 0 by default."
+)
+@click.option("--normalize", metavar="NAME", help="none, unit, filter or layer; by default what --directions means.")
+@click.option(
+    "--biases",
+    metavar="NAME",
+    help="zero leaves biases and BatchNorm's weights alone (default if normalised by filter or layer); or include.",
+)
+@click.option("--orthogonalize", is_flag=True, help="Make the directions orthogonal; lengths are kept.")
+@click.option("--split", "splits", metavar="NAMES", help="Splits to evaluate on, such as train,test; all by default.")
+@click.option("--samples", type=int, metavar="N", help="Evaluate on a fixed random subset of N samples of each split.")
+@click.option(
+    "--batchnorm",
+    metavar="NAME",
+    help="BatchNorm statistics: checkpoint (default), recompute (default for pca and difference) or batch.",
+)
+@click.option("--weight-decay", default=0.0, show_default=True, metavar="X", help="Factor of the L2 term in the loss.")
+@click.option("--exact", is_flag=True, help="Evaluate every point on all samples; the default.")
+@options.seed
+@options.device
+@options.engine
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write.")
+@options.overwrite
+@options.quiet
+@options.as_json
+@options.config
+def surface(
+    checkpoints: tuple[str, ...],
+    data: str | None,
+    data_settings: dict[str, Any],
+    model: str | None,
+    model_settings: dict[str, Any],
+    loss: str | None,
+    metrics: tuple[str, ...],
+    data_dir: Path | None,
+    directions: tuple[str, ...],
+    axes: int | None,
+    size: tuple[int, ...],
+    extents: tuple[tuple[float, float], ...],
+    center: tuple[float, ...] | None,
+    normalize: str | None,
+    biases: str | None,
+    orthogonalize: bool,
+    splits: str | None,
+    samples: int | None,
+    batchnorm: str | None,
+    weight_decay: float,
+    exact: bool,
+    seed: int,
+    device: str,
+    threads: int,
+    engine: str | None,
+    workers: int | None,
+    out: Path,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Evaluate the loss on a grid around each CHECKPOINT, along one to three directions.
+
+    Checkpoints that `landscape train` wrote need no further options; .pt, .pth and .ckpt files do with --model and
+    --data. Several checkpoints get the same axes, and the same random directions, each normalised by its own weights.
+    --directions pca takes a run's checkpoints in their order, and stores the path they made, with its distance from
+    the plane; --directions difference takes the first as the origin, and 1 on an axis is the next.
+
+    A run that was killed goes on when the same command is given again, to the same store.
+    """
+    from landscape import figures
+    from landscape.studies.surface import SurfaceRecipe, find_metrics, tell_directions
+    from landscape.studies.surface import surface as compute
+
+    place = options.choose_device(device, threads)
+    kind, files = tell_directions(directions)
+    recipe = SurfaceRecipe(
+        directions=kind,
+        axes=axes if not files else len(files),
+        size=size,
+        extent=extents or None,
+        center=center,
+        normalize=normalize,
+        biases=biases,
+        orthogonalize=orthogonalize,
+        seed=seed,
+        splits=tuple(splits.split(",")) if splits else None,
+        samples=samples,
+        batchnorm=batchnorm,
+        weight_decay=weight_decay,
+    )
+    tree = compute(
+        checkpoints,
+        out,
+        recipe,
+        directions=files or None,
+        model=model,
+        model_settings=model_settings,
+        data=data,
+        data_settings=data_settings,
+        loss=loss,
+        metrics=find_metrics(metrics),
+        data_dir=data_dir,
+        device=place,
+        engine=engine or ("processes" if place == "cpu" else "serial"),
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    summary = figures.summary(tree)
+    options.echo(summary, [figures.report(summary, str(out))], as_json)

@@ -1,0 +1,167 @@
+"""What `surface` computes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import RequestError, unknown
+from landscape.geometry.directions import NORMALIZATIONS
+from landscape.objective.batchnorm import check_policy
+from landscape.studies.grids import AXES
+
+RANDOM = {"filter": "filter", "layer": "layer", "gaussian": "none"}
+"""Random directions by name, with the normalisation that the name means."""
+SPANNED = ("pca", "difference")
+"""Directions that several checkpoints span together; all others lead away from each checkpoint alone."""
+OWN = "own"
+KINDS = (*RANDOM, "hessian", *SPANNED)
+BIASES = ("zero", "include")
+DEFAULT_EXTENT = (-1.0, 1.0)
+MARGIN = 0.25
+"""Margin beyond the checkpoints that span a slice, as a share of their largest distance along an axis."""
+
+
+@dataclass(frozen=True)
+class SurfaceRecipe:
+    """What to compute.
+
+    Args:
+        directions: One of `KINDS`: random ones (`filter`- or `layer`-normalised, plain `gaussian`), the eigenvectors of
+            the `hessian` with the largest eigenvalues, principal axes of the checkpoints (`pca`), or the `difference`
+            of the first to the others.
+        axes: One, two or three; by default as many as there are differences or directions of one's own, or as other
+            settings have values; else two.
+        size: Points along each axis, in the order alpha, beta, gamma; one number stands for all.
+        extent: Lowest and highest coordinate along each axis, about the centre; one pair stands for all. In units of
+            the direction. By default -1 to 1, or a margin beyond the checkpoints where these span the slice.
+        center: Coordinates of the grid's centre; by default the checkpoint itself, 0.
+        normalize: `none`, `unit`, `filter` or `layer`; by default what the name of the directions means.
+        biases: `zero` keeps biases and the weights of normalisation layers as they are, `include` moves them, too; by
+            default zero beside filter and layer normalisation, as Li et al. (arXiv 1712.09913) do.
+        orthogonalize: Make the directions orthogonal, keeping their lengths.
+        seed: Decides random directions.
+        splits: Splits to evaluate on; None for all that the data have.
+        samples: Evaluate on a fixed random subset of so many samples of each split; None for all.
+        batchnorm: BatchNorm policy; by default `checkpoint`, or `recompute` between checkpoints (pca, difference),
+            to whose weights no checkpoint's statistics belong.
+        weight_decay: Factor of the L2 term in the loss.
+    """
+
+    directions: str = "filter"
+    axes: int | None = None
+    size: tuple[int, ...] = (33,)
+    extent: tuple[tuple[float, float], ...] | None = None
+    center: tuple[float, ...] | None = None
+    normalize: str | None = None
+    biases: str | None = None
+    orthogonalize: bool = False
+    seed: int = 0
+    splits: tuple[str, ...] | None = None
+    samples: int | None = None
+    batchnorm: str | None = None
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without checkpoints, and fill in what depends on other settings."""
+        if self.directions not in (*KINDS, OWN):
+            raise unknown("directions", self.directions, KINDS)
+        normalize = self.normalize or RANDOM.get(self.directions, "none")
+        if normalize not in NORMALIZATIONS:
+            raise unknown("normalisation", normalize, NORMALIZATIONS)
+        biases = self.biases or ("zero" if normalize in ("filter", "layer") else "include")
+        if biases not in BIASES:
+            raise unknown("treatment of biases", biases, BIASES)
+        batchnorm = self.batchnorm or ("recompute" if self.directions in SPANNED else "checkpoint")
+        for name, chosen in {"normalize": normalize, "biases": biases, "batchnorm": check_policy(batchnorm)}.items():
+            object.__setattr__(self, name, chosen)
+        longest = max(len(given) for given in (self.size, self.extent or (), self.center or ()))
+        if self.axes is None and longest > 1:
+            object.__setattr__(self, "axes", longest)
+        if self.axes is not None and not 1 <= self.axes <= len(AXES):
+            raise RequestError(f"a surface has 1, 2 or 3 axes, got {self.axes}")
+        for size in self.size:
+            if size < 2:
+                raise RequestError(f"size must be at least 2 points along an axis, got {size}")
+        for low, high in self.extent or ():
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise RequestError(f"extent must be a positive, finite stretch of an axis, got {low:g} to {high:g}")
+        for value in self.center or ():
+            if not math.isfinite(value):
+                raise RequestError(f"center must be finite, got {value}")
+        if self.seed < 0:
+            raise RequestError(f"seed must be at least 0, got {self.seed}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise RequestError(f"weight decay must be at least 0, got {self.weight_decay}")
+        for name in ("size", "extent", "center"):
+            self.per_axis(name, self.axes)
+
+    def recipe(self, axes: int) -> dict[str, Any]:
+        """The settings that decide the slices and the points on them, for so many axes."""
+        fixed = {name: getattr(self, name) for name in ("directions", "normalize", "biases", "orthogonalize")}
+        each = {name: self.per_axis(name, axes) for name in ("size", "extent", "center")}
+        if self.directions not in SPANNED:
+            each["extent"] = each["extent"] or (DEFAULT_EXTENT,) * axes
+        random = {"seed": self.seed} if self.directions in (*RANDOM, "hessian") else {}
+        return {**fixed, "axes": axes, **each, "center": each["center"] or (0.0,) * axes, **random}
+
+    def per_axis(self, name: str, axes: int | None) -> tuple[Any, ...] | None:
+        """A setting for each axis; one value stands for all.
+
+        Args:
+            name: `size`, `extent` or `center`.
+            axes: The number of axes, None if it isn't known yet.
+
+        Raises:
+            RequestError: If there are neither one nor as many values as axes.
+        """
+        given: tuple[Any, ...] | None = getattr(self, name)
+        if given is None or axes is None or len(given) == axes:
+            return given
+        if len(given) != 1:
+            raise RequestError(f"{name} has {len(given)} values for {axes} axes: give one, or one for each axis")
+        return given * axes
+
+    def labels(self, points: np.ndarray | None, axes: int) -> list[np.ndarray]:
+        """The coordinates of the grid along each axis, alpha first.
+
+        Args:
+            points: Coordinates of the checkpoints that span the slice, shape `(T, axes)`.
+            axes: The number of axes.
+        """
+        sizes = self.per_axis("size", axes) or ()
+        extents = self.per_axis("extent", axes)
+        if extents is None:
+            extents = (DEFAULT_EXTENT,) * axes if points is None else around(points)
+        centers = self.per_axis("center", axes) or (0.0,) * axes
+        return [grid_axis(extent, size, center) for extent, size, center in zip(extents, sizes, centers, strict=True)]
+
+
+def around(points: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """Extents that hold some points with a margin, rounded outwards to two digits: `(T, k)` to k pairs."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = MARGIN * float((high - low).max())
+    unit = 10.0 ** (math.floor(math.log10(margin / MARGIN)) - 1)
+    down, up = np.floor((low - margin) / unit + 1e-6), np.ceil((high + margin) / unit - 1e-6)
+    return tuple((round(a * unit, 12), round(b * unit, 12)) for a, b in zip(down.tolist(), up.tolist(), strict=True))
+
+
+def grid_axis(extent: tuple[float, float], size: int, center: float = 0.0) -> np.ndarray:
+    """Equally spaced labels whose ends, and whose zero and centre where they are among them, are exact.
+
+    Args:
+        extent: First and last label, less the centre.
+        size: Number of labels.
+        center: Added to all.
+
+    Returns:
+        Shape `(size,)`, rounded to 12 digits so that labels read as they were meant.
+    """
+    labels = center + np.linspace(*extent, size)
+    decimals = 12 - math.ceil(math.log10(max(abs(labels[0]), abs(labels[-1]))))
+    rounded: np.ndarray = np.round(labels, decimals) + 0.0  # no minus zero
+    rounded[0], rounded[-1] = center + extent[0], center + extent[1]
+    return rounded

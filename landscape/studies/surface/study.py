@@ -1,0 +1,253 @@
+"""`surface`: evaluate the loss on a grid over slices through networks, and store it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from landscape.errors import unknown
+from landscape.objective.determinism import check_deterministic
+from landscape.objective.losses import Loss
+from landscape.objective.objective import Objective
+from landscape.studies.grids import AXES, own_sweep, own_values, quantities, slice_sweep
+from landscape.studies.network import Network
+from landscape.studies.networks import Checkpoints, Source, gather
+from landscape.studies.surface.directions import Own, Slices, make_slices, read_directions
+from landscape.studies.surface.recipe import OWN, SurfaceRecipe
+from landscape.sweeps import engine as engines
+from landscape.sweeps import store
+from landscape.sweeps.recipe import digest
+from landscape.sweeps.schema import Sweep, Variable
+from landscape.sweeps.sweep import run
+
+if TYPE_CHECKING:
+    import xarray
+
+DISTANCE = {"units": "distance in weight space"}
+MARKS = {"pca": "trajectory", "difference": "points"}
+"""The node that holds the checkpoints which span the slice."""
+
+
+def surface(
+    checkpoints: Sequence[Source] | Source,
+    out: Path | str,
+    recipe: SurfaceRecipe | None = None,
+    *,
+    directions: Own | None = None,
+    model: Any = None,
+    model_settings: Mapping[str, Any] | None = None,
+    data: Any = None,
+    data_settings: Mapping[str, Any] | None = None,
+    loss: Any = None,
+    metrics: Mapping[str, Loss] | None = None,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    engine: str = "serial",
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> xarray.DataTree:
+    """Evaluate the loss on a grid around networks, along one to three directions, and store it.
+
+    Args:
+        checkpoints: Files or modules of one architecture: one surface around each, on the same axes; or, for the
+            directions `pca` (in the order of the training) and `difference`, those that span the only surface.
+        out: The store to write. One of the same recipe is resumed.
+        recipe: What to compute.
+        directions: Directions of one's own instead of the recipe's: rows `(k, D)`, or for each a file with a tensor for
+            each of the model's parameters.
+        model: Architecture by name or as a module, for files that don't name it.
+        model_settings: Settings of an architecture given by name.
+        data: Data set by name, as `DataSet`, `(inputs, targets)` or `{"train": …, "test": …}`.
+        data_settings: Settings of a data set given by name.
+        loss: A name or a per-sample function; cross-entropy (mse for regression) by default.
+        metrics: Further per-sample functions by name, evaluated beside the loss.
+        data_dir: First place to look for data files.
+        device: Where to compute.
+        engine: `serial` or `processes`.
+        workers: Number of processes.
+        overwrite: Replace a store of another recipe.
+        progress: Whether to show progress on stderr.
+
+    Returns:
+        The store, as `landscape.open` gives it.
+
+    Raises:
+        RequestError: If the request is wrong; nothing has been written then.
+    """
+    recipe = recipe or SurfaceRecipe()
+    ends = gather(
+        [checkpoints] if isinstance(checkpoints, Source) else checkpoints,
+        model=model,
+        model_settings=model_settings,
+        data=data,
+        data_settings=data_settings,
+        loss=loss,
+        data_dir=data_dir,
+    )
+    own = None if directions is None else read_directions(directions, ends.models[0])
+    if own is not None:
+        recipe = replace(recipe, directions=OWN, axes=len(own))
+    network = Network(
+        ends.models[0],
+        ends.data,
+        ends.loss,
+        recipe.samples,
+        str(recipe.batchnorm),
+        recipe.weight_decay,
+        device,
+        metrics=metrics or {},
+    )
+    study = Study(ends, network, recipe, own)
+    study.check(engine, workers)
+    resumed = store.create(out, study.recipe(), kind="surface", attrs={"device": device}, overwrite=overwrite)
+    if not (resumed and store.attributes(out)["complete"]):
+        study.run(Path(out), engine=engine, workers=workers, progress=progress)
+    return store.open(out)
+
+
+class Study:
+    """The steps of `surface`, in order: make the slices, evaluate them, and add the checkpoints' own values.
+
+    Args:
+        ends: The checkpoints.
+        network: What is evaluated, with the first checkpoint's weights.
+        recipe: What to compute.
+        own: Directions of one's own, shape `(k, D)`.
+    """
+
+    def __init__(self, ends: Checkpoints, network: Network, recipe: SurfaceRecipe, own: Tensor | None = None) -> None:
+        self.ends, self.network, self.settings, self.own = ends, network, recipe, own
+        available = tuple(ends.data.splits)
+        self.splits = tuple(dict.fromkeys(recipe.splits or available))
+        for split in self.splits:
+            if split not in available:
+                raise unknown("split", split, available)
+        self.networks = [replace(network, model=model) for model in ends.models]
+
+    @cached_property
+    def slices(self) -> Slices:
+        """Where the loss is evaluated."""
+        return make_slices(self.ends, self.settings, self.own)
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        own = {} if self.own is None else {"vectors": digest(self.own.numpy())}
+        return {
+            "checkpoints": self.ends.digests(),
+            "problem": dict(self.ends.problem),
+            **self.network.recipe(),
+            **self.settings.recipe(self.slices.num_axes),
+            **own,
+            "splits": self.splits,
+        }
+
+    def check(self, engine: str, workers: int | None) -> None:
+        """Try everything on a few samples, so that a wrong request ends before anything is written."""
+        engines.check(engine, workers)
+        objectives = self.network.objectives(self.splits)
+        for objective in objectives.values():
+            objective.check()
+        check_deterministic(next(iter(objectives.values())))
+        if engine == "processes":
+            self.network.check_transport()
+        self._coords()
+
+    def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
+        """Compute what the store lacks, and complete it."""
+        objective = next(iter(self.network.objectives(self.splits).values()))
+        coords = self._coords()
+        around = [self.networks[origin] for origin in self.slices.origins]
+        attrs = {"directions": self.settings.directions, "normalize": self.settings.normalize}
+        sweeps = [
+            slice_sweep(
+                "surface",
+                around,
+                self.slices.slices,
+                coords,
+                objective,
+                leading="checkpoint",
+                samples=True,
+                attrs=attrs,
+            )
+        ]
+        store.add_node(path, "surface", coords, sweeps[0].stored(), attrs)
+        self._write_directions(path, coords)
+        if self.slices.coordinates is not None:
+            sweeps.append(self._marks(path, objective))
+        run(path, sweeps, engine=engine, workers=workers, progress=progress, describe="evaluate")
+        self._write_own(path, around, coords, objective)
+        store.finish(path)
+
+    def _coords(self) -> dict[str, Any]:
+        """The coordinates of the grid; the axis that changes fastest comes last."""
+        labels = self.settings.labels(self.slices.coordinates, self.slices.num_axes)
+        axes = dict(zip(AXES, labels, strict=False))
+        return {
+            "checkpoint": [self.ends.names[origin] for origin in self.slices.origins],
+            "split": list(self.splits),
+            **dict(reversed(axes.items())),
+        }
+
+    def _write_directions(self, path: Path, coords: Mapping[str, Any]) -> None:
+        """Lengths of the directions, the angles between them, and where they come from."""
+        axes = list(AXES[: self.slices.num_axes])
+        labels = {"checkpoint": coords["checkpoint"], "direction": axes, "other": axes}
+        along, degrees = ("checkpoint", "direction"), {"long_name": "angle between directions", "units": "degrees"}
+        values = {"norm": self.slices.norms(), "angle": self.slices.angles()}
+        variables = {
+            "norm": Variable(along, attrs={"long_name": "length of the direction", **DISTANCE}),
+            "angle": Variable((*along, "other"), attrs=degrees),
+        }
+        if self.slices.explained is not None:
+            values["explained_variance"] = self.slices.explained
+            variables["explained_variance"] = Variable(("direction",), attrs={"units": "1"})
+        chosen = self.settings.recipe(len(axes))
+        attrs: dict[str, Any] = {name: chosen[name] for name in ("seed", "biases", "orthogonalize") if name in chosen}
+        _write(path, "surface/directions", labels, variables, values, attrs)
+
+    def _marks(self, path: Path, objective: Objective) -> Sweep:
+        """Where the checkpoints that span the slice lie in it; the sweep for their own values."""
+        assert self.slices.coordinates is not None
+        assert self.slices.residuals is not None
+        node = f"surface/{MARKS[self.settings.directions]}"
+        names = self.ends.names
+        labels = {"point": np.arange(len(names)), "name": ("point", list(names)), "split": list(self.splits)}
+        values = {f"point_{axis}": column for axis, column in zip(AXES, self.slices.coordinates.T, strict=False)}
+        values["residual"] = self.slices.residuals
+        variables = dict.fromkeys(values, Variable(("point",), attrs={"units": "units of the direction"}))
+        variables["residual"] = Variable(("point",), attrs={"long_name": "distance from the slice", **DISTANCE})
+        _write(path, node, labels, variables, values)
+        return own_sweep(node, self.networks, labels, objective)
+
+    def _write_own(
+        self, path: Path, around: Sequence[Network], coords: Mapping[str, Any], objective: Objective
+    ) -> None:
+        """The values of each surface's checkpoint itself, with its own BatchNorm statistics."""
+        own = [own_values(network, self.splits) for network in around]
+        described = quantities(objective)
+        values = {f"checkpoint_{name}": np.array([row[name] for row in own]) for name in described}
+        variables = {
+            f"checkpoint_{name}": Variable(("checkpoint", "split"), attrs=attrs) for name, attrs in described.items()
+        }
+        _write(path, "surface", coords, variables, values)
+
+
+def _write(
+    path: Path,
+    node: str,
+    coords: Mapping[str, Any],
+    variables: Mapping[str, Variable],
+    values: Mapping[str, np.ndarray],
+    attrs: Mapping[str, Any] | None = None,
+) -> None:
+    """Allocate variables and fill them."""
+    store.add_node(path, node, coords, variables, attrs)
+    for name, value in values.items():
+        store.write(path, node, name, value)
