@@ -19,6 +19,7 @@ def follow(
     *,
     hyperparameters: dict[str, Any],
     schedule: Callable[[int], float] | None = None,
+    momentum: Callable[[int], float] | None = None,
     interval: tuple[float, float] | None = None,
 ) -> Iterator[Tensor]:
     """Follow an optimizer whose steps act on each element by itself, so that runs can be stacked in one tensor.
@@ -30,6 +31,7 @@ def follow(
         steps: Number of steps.
         hyperparameters: Of the optimizer.
         schedule: Factor on the learning rate in a step; 1 by default.
+        momentum: The momentum in a step, for an optimizer that has one; constant by default.
         interval: Bounds onto which every element is projected after each step.
 
     Yields:
@@ -43,6 +45,9 @@ def follow(
         if schedule is not None:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule(step)
+        if momentum is not None:
+            for group in optimizer.param_groups:
+                group["momentum"] = momentum(step)
         with torch.no_grad():
             point.grad = gradient(point.detach(), step)
         optimizer.step()
