@@ -20,9 +20,11 @@ import click
 @click.option(
     "--picture",
     metavar="NAME",
-    help="Which picture of a connect store: all (default), planes, curves or matrix.",
+    help="Which picture: all (default); planes, curves or matrix of a connect store, relief or sections of a surface.",
 )
 @click.option("--pair", type=int, help="The pair that is drawn, where a store has several; the first by default.")
+@click.option("--checkpoint", metavar="NAME", help="The checkpoint whose surface is drawn; all by default.")
+@click.option("--quantity", metavar="NAME", help="What is drawn of a surface: loss (default), error or a metric.")
 @click.option("--split", metavar="NAME", help="Split of the contour panels and the matrix, train by default.")
 @click.option("--against", metavar="AXIS", help="Horizontal axis of the lines: t (default) or arc-length.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
@@ -32,6 +34,8 @@ def show(
     target: Path | None,
     picture: str | None,
     pair: int | None,
+    checkpoint: str | None,
+    quantity: str | None,
     split: str | None,
     against: str | None,
     overwrite: bool,
@@ -46,17 +50,17 @@ def show(
     from landscape.errors import RequestError
     from landscape.sweeps import store as stores
 
-    drawing = {"--pair": pair, "--split": split, "--against": against, "--picture": picture}
-    for option, value in drawing.items():
+    options = {"pair": pair, "split": split, "against": against, "checkpoint": checkpoint, "quantity": quantity}
+    for option, value in {**options, "picture": picture}.items():
         if target is None and value is not None:
-            raise RequestError(f"{option} is about the figure, but none is asked for: add --figure FILE")
+            raise RequestError(f"--{option} is about the figure, but none is asked for: add --figure FILE")
     if target is not None:
         figures.check_target(target, overwrite)
     tree = stores.open(store)
     try:
         found = figures.summary(tree)
         if target is not None:
-            drawn = figures.draw(tree, picture or "all", pair=pair, split=split, against=against)
+            drawn = figures.draw(tree, picture or "all", **options)
             figures.save(drawn, target, overwrite=overwrite)
             click.echo(f"drawn: {target}", err=True)
     finally:

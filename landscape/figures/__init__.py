@@ -12,9 +12,11 @@ from landscape.figures.analysis import barrier, barrier_matrix, checkpoints
 from landscape.figures.connect import connect_figure, planes_figure
 from landscape.figures.curve import curve_figure
 from landscape.figures.matrix import matrix_figure
+from landscape.figures.relief import relief_figure, sections_figure
 from landscape.figures.report import report
 from landscape.figures.style import StyledFigure, check_target, save
 from landscape.figures.summary import summary
+from landscape.figures.surface import surface_figure
 from landscape.figures.train import train_figure
 
 __all__ = [
@@ -28,9 +30,12 @@ __all__ = [
     "draw",
     "matrix_figure",
     "planes_figure",
+    "relief_figure",
     "report",
     "save",
+    "sections_figure",
     "summary",
+    "surface_figure",
     "train_figure",
 ]
 
@@ -41,6 +46,7 @@ PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
         "curves": curve_figure,
         "matrix": matrix_figure,
     },
+    "surface": {"all": surface_figure, "relief": relief_figure, "sections": sections_figure},
     "train": {"all": train_figure},
 }
 """The pictures of each kind of store; `all` is the one drawn unless another is asked for."""
@@ -50,6 +56,9 @@ OPTIONS: dict[Callable[..., StyledFigure], tuple[str, ...]] = {
     planes_figure: ("pair", "split"),
     curve_figure: ("pair", "against"),
     matrix_figure: ("split",),
+    surface_figure: ("checkpoint", "split", "quantity"),
+    relief_figure: ("checkpoint", "split", "quantity"),
+    sections_figure: ("checkpoint", "quantity"),
     train_figure: (),
 }
 
@@ -60,7 +69,7 @@ def draw(tree: xr.DataTree, picture: str = "all", **options: Any) -> StyledFigur
     Args:
         tree: A store, as `landscape.open` gives it.
         picture: One of `PICTURES[kind]`.
-        **options: Those of the picture (`pair`, `split`, `against`); None means its default.
+        **options: Those of the picture (`pair`, `split`, `checkpoint` …); None means its default.
 
     Returns:
         The figure.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.patches import PathPatch, Rectangle
@@ -32,21 +33,7 @@ def contour_axes(axes: Axes, plane: PlaneData, scale: Scale) -> None:
         plane: The plane.
         scale: Colour scale, shared by all panels of a figure.
     """
-    alpha, beta = (np.asarray(plane.values[dim].values, float) for dim in ("alpha", "beta"))
-    values = np.where(plane.computed, plane.values.values, np.nan)
-    heights = scale.height(values)
-    levels = np.ma.getdata(scale.height(scale.boundaries))
-    if scale.capped:
-        levels[-1] = max(float(heights.max()) if heights.count() else 0.0, levels[-1]) + 1.0
-    colors = scale.mappable.get_cmap()(np.arange(len(levels) - 1))
-    missing = plane.computed & ~np.isfinite(values)
-    if missing.any():
-        axes.add_patch(PathPatch(_cells(alpha, beta, missing), **MISSING, zorder=0.5))
-    if heights.count() and min(heights.shape) > 1:
-        levels[0] = min(levels[0], 0.0) - 1e-9  # the minimum itself belongs to the first band
-        axes.contourf(alpha, beta, heights, levels, colors=colors, zorder=1)
-        inner = levels[1:-1] if scale.capped else levels[1:]
-        axes.contour(alpha, beta, heights, inner, colors="0.2", linewidths=0.35, alpha=0.55, zorder=1.1)
+    draw_bands(axes, plane.values, plane.computed, scale)
     _draw_path(axes, plane)
     across, upward = limits(plane)
     axes.set_xlim(*across)
@@ -55,6 +42,32 @@ def contour_axes(axes: Axes, plane: PlaneData, scale: Scale) -> None:
     axes.set_xlabel("distance in weight space")
     axes.locator_params(nbins=5)
     axes.set_title(title_of(plane))
+
+
+def draw_bands(axes: Axes, values: xr.DataArray, computed: np.ndarray, scale: Scale) -> None:
+    """Fill the bands of a scale and draw the lines between them.
+
+    Args:
+        axes: Where to draw.
+        values: Dimensions `beta`, `alpha`.
+        computed: Which points are done, same shape; those that aren't stay white, those that aren't finite are hatched.
+        scale: The levels.
+    """
+    alpha, beta = (np.asarray(values[dim].values, float) for dim in ("alpha", "beta"))
+    measured = np.where(computed, values.values, np.nan)
+    heights = scale.height(measured)
+    levels = np.ma.getdata(scale.height(scale.boundaries))
+    if scale.capped:
+        levels[-1] = max(float(heights.max()) if heights.count() else 0.0, levels[-1]) + 1.0
+    colors = scale.mappable.get_cmap()(np.arange(len(levels) - 1))
+    missing = computed & ~np.isfinite(measured)
+    if missing.any():
+        axes.add_patch(PathPatch(_cells(alpha, beta, missing), **MISSING, zorder=0.5))
+    if heights.count() and min(heights.shape) > 1:
+        levels[0] = min(levels[0], 0.0) - 1e-9  # the minimum itself belongs to the first band
+        axes.contourf(alpha, beta, heights, levels, colors=colors, zorder=1)
+        inner = levels[1:-1] if scale.capped else levels[1:]
+        axes.contour(alpha, beta, heights, inner, colors="0.2", linewidths=0.35, alpha=0.55, zorder=1.1)
 
 
 def limits(plane: PlaneData) -> tuple[np.ndarray, np.ndarray]:
