@@ -1,1 +1,1 @@
-"""Algorithms on bare tensors: norms with their duals and linear minimisation oracles, polar factors, roots."""
+"""Algorithms on bare tensors and matrix–vector products: norms and their oracles, polar factors, roots, spectra."""
