@@ -9,7 +9,9 @@ EXPERIMENTS: dict[str, str] = {
     "connect": "Independent optima, and Bézier and polyline curves between them (Garipov et al. 2018, figure 1).",
     "curve_optimizers": "Which optimizer, learning rate and choice of t lower the barrier fastest.",
     "noise_ball": "SGD with a constant step ends in a noise ball: paths, radius beside theory, floors by batch.",
+    "rates": "Steps to epsilon of GD, SGD, momentum and quasi-Newton methods, beside the theory's rates.",
     "norm_balls": "Unit balls of vector and matrix norms, with a gradient and its steepest direction in each.",
+    "speedrun": "A small GPT on real text by every optimizer: steps and seconds to a target loss, rates tuned.",
     "adam_divergence": "Reddi et al.'s convex problems, Adam's cycle on a parabola, AdaGrad on sparse features.",
 }
 """Name of each experiment's file, with what its figure shows."""

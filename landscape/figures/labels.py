@@ -151,3 +151,27 @@ def shorten(names: Sequence[str], limit: int = 14) -> list[str]:
     if len(set(short)) < len(set(names)) or not all(short):
         return [str(place + 1) for place in range(len(short))]
     return short
+
+
+def spread(places: np.ndarray, gap: float, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
+    """Move places on a line apart, as little as possible in the mean square, until neighbours keep a gap.
+
+    Args:
+        places: Ascending, shape `(n,)`.
+        gap: Least distance of neighbours, in the same units.
+        low: Least place; `high` gives way where there isn't room for all.
+        high: Greatest place.
+
+    Returns:
+        Shape `(n,)`: the regression under that order, by pooling neighbours that would come too close.
+    """
+    blocks: list[tuple[float, int]] = []  # sum and number of the places, each less its share of the gaps
+    for k, place in enumerate(places):
+        total, count = float(place) - k * gap, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] >= total / count:
+            before = blocks.pop()
+            total, count = total + before[0], count + before[1]
+        blocks.append((total, count))
+    levels = np.repeat([total / count for total, count in blocks], [count for _, count in blocks])
+    levels = np.maximum(np.minimum(levels, high - gap * (len(places) - 1)), low)
+    return np.asarray(levels + gap * np.arange(len(places)))

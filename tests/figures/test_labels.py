@@ -1,10 +1,11 @@
 """Direct labels cover nothing and stay inside; names are shortened and stay distinct."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landscape.figures.labels import Label, place_labels, settle, shorten
+from landscape.figures.labels import Label, place_labels, settle, shorten, spread
 from landscape.figures.style import new_figure, styled
 
 
@@ -52,3 +53,20 @@ def test_shortened_names_are_short_and_distinct(names):
     short = shorten(names)
     assert len(set(short)) == len(names)
     assert all(0 < len(name) <= 14 for name in short)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spread_places_keep_their_gap_and_order(seed):
+    rng = np.random.default_rng(seed)
+    places = np.sort(rng.random(12))
+    moved = spread(places, 0.06, 0.0, 1.0)
+    assert (np.diff(moved) >= 0.06 - 1e-12).all()
+    assert moved.min() >= 0
+    assert moved.max() <= 1 + 1e-12
+    np.testing.assert_allclose(spread(places, 0.0), places)
+
+
+def test_spread_moves_as_little_as_possible():
+    np.testing.assert_allclose(spread(np.array([0.0, 0.5, 0.5, 1.0]), 0.1), [0.0, 0.45, 0.55, 1.0])
+    np.testing.assert_allclose(spread(np.array([0.0, 0.0]), 0.5, low=0.0), [0.0, 0.5])
+    np.testing.assert_allclose(spread(np.array([0.0, 0.5, 1.0]), 0.7, 0.0, 1.0), [0.0, 0.7, 1.4])  # no room
