@@ -108,11 +108,22 @@ class Resume:
         partial.replace(self.path)
 
     def restore(self, parts: Mapping[str, Stateful]) -> tuple[int, History, float]:
-        """Restore the parts in place; returns the steps done, the history, and the seconds spent."""
+        """Restore the parts in place; returns the steps done, the history, and the seconds spent.
+
+        Raises:
+            RequestError: If the file holds another run's state.
+        """
         self.claim(overwrite=False)
         content = self._read()
-        for name, part in parts.items():
-            part.load_state_dict(content["state"][name])
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(content["state"][name])
+        except RequestError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as failure:
+            raise RequestError(
+                f"{self.path} holds the state of another network: delete it to begin anew ({failure})"
+            ) from failure
         return content["step"], History(content["rows"]), content["seconds"]
 
 

@@ -29,11 +29,13 @@ class ModelEntry:
             settings.
         summary: One line for lists.
         fixed: Keywords that the name stands for, such as a depth; they are no settings.
+        text: Whether it takes windows of tokens and gives logits for each of them.
     """
 
     function: Callable[..., nn.Module]
     summary: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    text: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -54,15 +56,32 @@ MODELS: dict[str, ModelEntry] = {
     "vgg16": ModelEntry(vgg16, "VGG of 16 layers for CIFAR", {"batchnorm": False}),
     "vgg16-bn": ModelEntry(vgg16, "VGG of 16 layers for CIFAR with BatchNorm", {"batchnorm": True}),
     "wrn28-10": ModelEntry(wrn28, "wide ResNet of 28 layers, ten times as wide"),
-    "gpt-nano": ModelEntry(gpt_nano, "GPT of the NanoGPT speedrun for characters, seconds on a CPU"),
-    "gpt2-124m": ModelEntry(gpt2, "GPT-2, the smallest"),
-    "modern-124m": ModelEntry(modern, "GPT of the NanoGPT speedrun: rotary positions, QK-norm, ReLU squared"),
+    "gpt-nano": ModelEntry(gpt_nano, "GPT of the NanoGPT speedrun for characters, seconds on a CPU", text=True),
+    "gpt2-124m": ModelEntry(gpt2, "GPT-2, the smallest", text=True),
+    "modern-124m": ModelEntry(
+        modern, "GPT of the NanoGPT speedrun: rotary positions, QK-norm, ReLU squared", text=True
+    ),
 }
 
 
 def list_models() -> dict[str, str]:
     """One line about each built-in model, by name."""
     return {name: entry.summary for name, entry in MODELS.items()}
+
+
+def check_text(name: str, data: str) -> None:
+    """Make sure that a built-in model takes text.
+
+    Args:
+        name: The model.
+        data: What the text is called.
+
+    Raises:
+        RequestError: If it takes something else.
+    """
+    if name in MODELS and not MODELS[name].text:
+        fitting = ", ".join(key for key, entry in MODELS.items() if entry.text)
+        raise RequestError(f"data set '{data}' is text, which model '{name}' can't take: choose a --model of {fitting}")
 
 
 def resolve_settings(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:

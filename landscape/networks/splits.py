@@ -106,6 +106,12 @@ class DataSet:
         return {"train": self.train} | ({} if self.test is None else {"test": self.test})
 
     @property
+    def is_text(self) -> bool:
+        """Whether a sample is a window of tokens, each with the next one as its target."""
+        inputs, targets = self.train.inputs, self.train.targets
+        return isinstance(inputs, Tensor) and not inputs.is_floating_point() and inputs.ndim == 2 == targets.ndim
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one sample; of the first tensor, where a sample consists of several."""
         _, first = next(iter(self.train.tensors()))

@@ -25,7 +25,7 @@ from landscape.networks.training import Trained, TrainingRecipe, check_machine, 
 from landscape.objective.losses import Loss
 from landscape.objective.module import apply_module, copy_module, preserved_rng
 from landscape.objective.objective import Objective
-from landscape.optimizers.registry import takes_full_batch
+from landscape.optimizers.registry import make_optimizer, takes_full_batch
 from landscape.sweeps import store
 from landscape.sweeps.recipe import environment, recipe_hash
 from landscape.sweeps.schema import Variable
@@ -166,6 +166,7 @@ def _check(model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRe
     objective = Objective(model, data.train, loss, device=device)
     for split in data.splits.values():
         objective.on(split).check()
+    make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)
     augment(recipe.augmentation, data.train[:2].inputs, torch.Generator())
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -504,3 +505,101 @@ def test_subprocess(work):
         assert ended.stderr.startswith("Error: ")
         assert ended.stderr.count("\n") == 1
     assert snapshot(work) == before
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "setting", "message"),
+    [
+        ("adamm", "lr=0.1", "unknown optimizer 'adamm': did you mean 'adam'"),
+        ("adam", "bta1=0.9", "unknown setting of optimizer 'adam' 'bta1': did you mean 'beta1'"),
+        ("muon", "nsteps=3", "unknown setting of optimizer 'muon' 'nsteps': did you mean 'steps'"),
+        ("adamw", "lr=0", "setting 'lr' must be more than 0, got '0'"),
+        ("lbfgs", "lr=-1", "setting 'lr' must be more than 0, got '-1'"),
+        ("sgd", "lr=nan", "setting 'lr' must be a number, got 'nan'"),
+        ("adam", "beta1=1", "setting 'beta1' must be at least 0 and less than 1, got '1'"),
+        ("amsgrad", "beta2=-0.1", "setting 'beta2' must be at least 0 and less than 1, got '-0.1'"),
+        ("shampoo", "beta=1.5", "setting 'beta' must be at least 0 and less than 1, got '1.5'"),
+        ("momentum", "momentum=1", "setting 'momentum' must be at least 0 and less than 1, got '1'"),
+        ("rmsprop", "gamma=1", "setting 'gamma' must be at least 0 and less than 1, got '1'"),
+        ("sam", "p=0.5", "setting 'p' must be at least 1, got '0.5'"),
+        ("steepest", "p=0.99", "setting 'p' must be at least 1, got '0.99'"),
+        ("sam", "rho=-0.1", "setting 'rho' must be at least 0, got '-0.1'"),
+        ("asam", "rho=-1", "setting 'rho' must be at least 0, got '-1'"),
+        ("sam", "m=0", "setting 'm' must be at least 1, got '0'"),
+        ("sam", "base=adma", "unknown optimizer 'adma': did you mean 'adam'"),
+        ("sam", "base=asam", "the base of sam can't be asam"),
+        ("sam", "base.lr=0", "optimizer 'momentum': setting 'lr' must be more than 0"),
+        ("steepest", "norm=spektral", "did you mean 'spectral'"),
+        (
+            "steepest",
+            "vector=spectral",
+            "parameter 1.bias has shape (4,): put it into a group with norm l2, linf or adamw",
+        ),
+    ],
+)
+def test_hyperparameters(refuses, optimizer, setting, message):
+    assert message in refuses(*TRAIN, *NEW, "--optimizer", optimizer, "--set", setting)
+
+
+def test_line_searches_and_loss_scaling(refuses):
+    line = refuses(*TRAIN, *NEW, "--optimizer", "sam", "--set", "base=lbfgs", "--precision", "fp16")
+    assert "optimizer 'lbfgs' evaluates the loss as often as it needs" in line
+    assert "bf16" in line
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "sam"])
+def test_a_state_of_other_shapes(refuses, run, work, optimizer):
+    """What a killed run left, but of another network: said in a line, and left as it was."""
+    command = (*TRAIN, *NEW, "--optimizer", optimizer, "--autosave", "0", "--quiet")
+    kept = work / ".new.safetensors.partial"
+
+    def kill(*_):
+        raise GeneratorExit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("landscape.studies.train._write_history", kill)
+        with pytest.raises(GeneratorExit):
+            run(*command)
+    content = torch.load(kept)
+    states = content["state"]["optimizer"]["state"]
+    first = next(iter(states.values()))
+    name = next(key for key, value in first.items() if getattr(value, "ndim", 0) == 2)
+    whole, first[name] = first[name], torch.zeros(7, 2)
+    content["state"]["optimizer"].pop("shapes", None)  # by which it would be known at once
+    torch.save(content, kept)
+    line = refuses(*command)
+    assert "(7, 2)" in line
+    assert "the optimizer's state" in line
+    first[name] = whole
+    content["state"]["model"]["1.weight"] = torch.zeros(7, 2)
+    torch.save(content, kept)
+    line = refuses(*command)
+    assert "[7, 2]" in line
+    assert "delete it" in line
+    kept.unlink()
+    assert run(*command).status == 0
+
+
+def shard(tokens, magic=20240520, cut=0):
+    """A training shard in the working folder."""
+    header = np.zeros(256, dtype=np.int32)
+    header[:3] = (magic, 1, len(tokens))
+    content = header.tobytes() + np.asarray(tokens, dtype=np.uint16).tobytes()
+    Path("x_train_1.bin").write_bytes(content[: len(content) - cut])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"magic": 20240521}, "begins with (20240521, 1), expected (20240520, 1)"),
+        ({"cut": 3}, "x_train_1.bin is truncated or damaged: its header says 400 tokens"),
+        ({"cut": 1000}, "x_train_1.bin is truncated"),
+        ({"tokens": [*range(300), 777, *range(99)]}, "holds token 777 at position 300, outside the vocabulary of 500"),
+    ],
+)
+def test_token_shards(refuses, work, damage, message):
+    shard(**{"tokens": range(400), **damage})
+    settings = ("--data-set", "context=8", "--data-set", "vocabulary=500", "--model-set", "width=8")
+    assert message in refuses(
+        "train", "--data", "tokens", "--data-dir", ".", *settings, "--model", "gpt-nano", *NEW, "--steps", "1"
+    )

@@ -58,10 +58,23 @@ def test_the_history_of_a_subset(capsys, tmp_path):
     assert len(err.splitlines()) == 1
 
 
-def test_a_model_for_images_says_what_it_takes(capsys, tmp_path):
-    request = [*TRAIN[:7], "--model", "convnet", "--out", tmp_path / "x.safetensors"]
-    status, out, err = run(capsys, *request)
+@pytest.mark.parametrize("model", [(), ("--model", "softmax"), ("--model", "convnet")], ids=lambda model: model[-1:])
+def test_other_models_say_which_take_text(capsys, tmp_path, model):
+    """Also the default, for who names the text alone."""
+    status, out, err = run(capsys, *TRAIN[:7], *model, "--out", tmp_path / "x.safetensors")
+    name = model[-1] if model else "mlp"
     assert (status, out) == (2, "")
-    assert "takes images" in err
+    assert f"model '{name}' can't take: choose a --model of gpt-nano, gpt2-124m, modern-124m" in err
     assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_for_text_says_what_it_takes(capsys, tmp_path):
+    pytest.importorskip("sklearn")
+    status, out, err = run(
+        capsys, "train", "--data", "digits", "--model", "gpt-nano", "--out", tmp_path / "x.safetensors"
+    )
+    assert (status, out) == (2, "")
+    assert "takes windows of tokens" in err
+    assert "--data stdlib" in err
+    assert len(err.splitlines()) == 1
