@@ -227,7 +227,7 @@ def rate_axes(axes: Axes, tuning: xr.Dataset) -> tuple[list[Label], list[np.ndar
         look, style = _look(name), _line(name)
         axes.plot(rates, drawn, **style)
         k = int(np.argmin(drawn))
-        axes.plot(rates[k], drawn[k], marker=look.marker, ms=3.6, color=style["color"], mec="white", mew=0.4, zorder=4)
+        axes.plot(rates[k], drawn[k], marker="o", ms=4.0, color=style["color"], mec="white", mew=0.5, zorder=4)
         lines.append(np.stack([np.log10(rates), drawn], axis=-1))
         if name in HIGHLIGHTED:
             labels.append(Label(look.label, np.array([[rates[k], drawn[k]]]), look.color, gap=2.5))
