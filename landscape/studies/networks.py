@@ -112,6 +112,7 @@ def gather(
     built = copy_module(architecture) if isinstance(architecture, nn.Module) else problem.build_model(loaded)
     if any(_is_double(file) for file in [*files.values(), *sources]):
         built = built.double()
+    Layout.of(built)  # refuses a network without parameters
     models = []
     for source in sources:
         if isinstance(source, nn.Module):

@@ -81,9 +81,9 @@ def make_slices(ends: Checkpoints, recipe: SurfaceRecipe, own: Tensor | None = N
     axes = filter_axes(ends.models[0], layout)
 
     def finish(raw: Tensor, theta: Tensor) -> Affine:
-        if recipe.biases == "zero":
+        if recipe.treatment == "zero":
             raw = without_biases(raw, layout, axes)
-        made = check(normalize(raw, theta, layout, axes, str(recipe.normalize)), AXES[: len(raw)])
+        made = check(normalize(raw, theta, layout, axes, recipe.normalization), AXES[: len(raw)])
         return Affine(theta, orthogonalize(made) if recipe.orthogonalize else made)
 
     if recipe.directions not in SPANNED:

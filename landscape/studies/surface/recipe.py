@@ -17,8 +17,8 @@ RANDOM = {"filter": "filter", "layer": "layer", "gaussian": "none"}
 """Random directions by name, with the normalisation that the name means."""
 SPANNED = ("pca", "difference")
 """Directions that several checkpoints span together; all others lead away from each checkpoint alone."""
-OWN = "own"
-KINDS = (*RANDOM, "hessian", *SPANNED)
+HESSIAN, OWN = "hessian", "own"
+KINDS = (*RANDOM, HESSIAN, *SPANNED)
 BIASES = ("zero", "include")
 DEFAULT_EXTENT = (-1.0, 1.0)
 MARGIN = 0.25
@@ -66,18 +66,14 @@ class SurfaceRecipe:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check everything that can be checked without checkpoints, and fill in what depends on other settings."""
+        """Check everything that can be checked without checkpoints."""
         if self.directions not in (*KINDS, OWN):
             raise unknown("directions", self.directions, KINDS)
-        normalize = self.normalize or RANDOM.get(self.directions, "none")
-        if normalize not in NORMALIZATIONS:
-            raise unknown("normalisation", normalize, NORMALIZATIONS)
-        biases = self.biases or ("zero" if normalize in ("filter", "layer") else "include")
-        if biases not in BIASES:
-            raise unknown("treatment of biases", biases, BIASES)
-        batchnorm = self.batchnorm or ("recompute" if self.directions in SPANNED else "checkpoint")
-        for name, chosen in {"normalize": normalize, "biases": biases, "batchnorm": check_policy(batchnorm)}.items():
-            object.__setattr__(self, name, chosen)
+        if self.normalization not in NORMALIZATIONS:
+            raise unknown("normalisation", self.normalization, NORMALIZATIONS)
+        if self.treatment not in BIASES:
+            raise unknown("treatment of biases", self.treatment, BIASES)
+        check_policy(self.policy)
         longest = max(len(given) for given in (self.size, self.extent or (), self.center or ()))
         if self.axes is None and longest > 1:
             object.__setattr__(self, "axes", longest)
@@ -99,13 +95,33 @@ class SurfaceRecipe:
         for name in ("size", "extent", "center"):
             self.per_axis(name, self.axes)
 
+    @property
+    def normalization(self) -> str:
+        """How directions are normalised."""
+        return self.normalize or RANDOM.get(self.directions, "none")
+
+    @property
+    def treatment(self) -> str:
+        """What becomes of biases."""
+        return self.biases or ("zero" if self.normalization in ("filter", "layer") else "include")
+
+    @property
+    def policy(self) -> str:
+        """The BatchNorm policy."""
+        return self.batchnorm or ("recompute" if self.directions in SPANNED else "checkpoint")
+
     def recipe(self, axes: int) -> dict[str, Any]:
         """The settings that decide the slices and the points on them, for so many axes."""
-        fixed = {name: getattr(self, name) for name in ("directions", "normalize", "biases", "orthogonalize")}
+        fixed = {
+            "directions": self.directions,
+            "normalize": self.normalization,
+            "biases": self.treatment,
+            "orthogonalize": self.orthogonalize,
+        }
         each = {name: self.per_axis(name, axes) for name in ("size", "extent", "center")}
         if self.directions not in SPANNED:
             each["extent"] = each["extent"] or (DEFAULT_EXTENT,) * axes
-        random = {"seed": self.seed} if self.directions in (*RANDOM, "hessian") else {}
+        random = {"seed": self.seed} if self.directions in (*RANDOM, HESSIAN) else {}
         return {**fixed, "axes": axes, **each, "center": each["center"] or (0.0,) * axes, **random}
 
     def per_axis(self, name: str, axes: int | None) -> tuple[Any, ...] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from landscape.errors import unknown
@@ -19,7 +20,7 @@ from landscape.studies.grids import AXES, own_sweep, own_values, quantities, sli
 from landscape.studies.network import Network
 from landscape.studies.networks import Checkpoints, Source, gather
 from landscape.studies.surface.directions import Own, Slices, make_slices, read_directions
-from landscape.studies.surface.recipe import OWN, SurfaceRecipe
+from landscape.studies.surface.recipe import HESSIAN, OWN, SurfaceRecipe
 from landscape.sweeps import engine as engines
 from landscape.sweeps import store
 from landscape.sweeps.recipe import digest
@@ -99,7 +100,7 @@ def surface(
         ends.data,
         ends.loss,
         recipe.samples,
-        str(recipe.batchnorm),
+        recipe.policy,
         recipe.weight_decay,
         device,
         metrics=metrics or {},
@@ -130,11 +131,18 @@ class Study:
             if split not in available:
                 raise unknown("split", split, available)
         self.networks = [replace(network, model=model) for model in ends.models]
+        self.eigenvectors: Tensor | None = None
+        """Of the Hessian, shape `(C, k, D)`, once they are found."""
 
     @cached_property
     def slices(self) -> Slices:
         """Where the loss is evaluated."""
-        return make_slices(self.ends, self.settings, self.own)
+        return make_slices(self.ends, self.settings, self.own if self.eigenvectors is None else self.eigenvectors)
+
+    @property
+    def num_axes(self) -> int:
+        """The number k of directions, known before eigenvectors are."""
+        return (self.settings.axes or 2) if self.settings.directions == HESSIAN else self.slices.num_axes
 
     def recipe(self) -> dict[str, Any]:
         """Everything that the result depends on."""
@@ -143,7 +151,7 @@ class Study:
             "checkpoints": self.ends.digests(),
             "problem": dict(self.ends.problem),
             **self.network.recipe(),
-            **self.settings.recipe(self.slices.num_axes),
+            **self.settings.recipe(self.num_axes),
             **own,
             "splits": self.splits,
         }
@@ -163,8 +171,12 @@ class Study:
         """Compute what the store lacks, and complete it."""
         objective = next(iter(self.network.objectives(self.splits).values()))
         coords = self._coords()
+        if self.settings.directions == HESSIAN:
+            sweep = self.eigenvector_sweep(coords)
+            run(path, [sweep], engine=engine, workers=workers, progress=progress, describe="eigenvectors")
+            self.eigenvectors = torch.from_numpy(store.open(path)[sweep.node]["vector"].values)
         around = [self.networks[origin] for origin in self.slices.origins]
-        attrs = {"directions": self.settings.directions, "normalize": self.settings.normalize}
+        attrs = {"directions": self.settings.directions, "normalize": self.settings.normalization}
         sweeps = [
             slice_sweep(
                 "surface",
@@ -187,18 +199,40 @@ class Study:
 
     def _coords(self) -> dict[str, Any]:
         """The coordinates of the grid; the axis that changes fastest comes last."""
-        labels = self.settings.labels(self.slices.coordinates, self.slices.num_axes)
-        axes = dict(zip(AXES, labels, strict=False))
+        found = self.settings.directions == HESSIAN
+        coordinates = None if found else self.slices.coordinates
+        origins = range(len(self.ends.names)) if found else self.slices.origins
+        axes = dict(zip(AXES, self.settings.labels(coordinates, self.num_axes), strict=False))
         return {
-            "checkpoint": [self.ends.names[origin] for origin in self.slices.origins],
+            "checkpoint": [self.ends.names[origin] for origin in origins],
             "split": list(self.splits),
             **dict(reversed(axes.items())),
         }
 
+    def _direction_coords(self, coords: Mapping[str, Any]) -> dict[str, Any]:
+        """The coordinates of the node that describes the directions."""
+        axes = list(AXES[: self.num_axes])
+        return {"checkpoint": coords["checkpoint"], "direction": axes, "other": axes}
+
+    def eigenvector_sweep(self, coords: Mapping[str, Any]) -> Sweep:
+        """The Hessian's eigenvectors at each checkpoint; stored, since they cost more than the surface may."""
+        along = ("checkpoint", "direction")
+        return Sweep(
+            node="surface/directions",
+            coords={**self._direction_coords(coords), "parameter": self.ends.layout.num_parameters},
+            over=("checkpoint",),
+            variables={
+                "vector": Variable((*along, "parameter"), str(self.ends.thetas().numpy().dtype)),
+                "eigenvalue": Variable(along, attrs={"long_name": "eigenvalue of the training loss's Hessian"}),
+                "eigenvalue_residual": Variable(along, attrs={"long_name": "relative residual", "units": "1"}),
+            },
+            function="landscape.studies.surface.hessian:eigenvector_evaluator",
+            arguments={"networks": self.networks, "labels": coords["checkpoint"], "seed": self.settings.seed},
+        )
+
     def _write_directions(self, path: Path, coords: Mapping[str, Any]) -> None:
         """Lengths of the directions, the angles between them, and where they come from."""
-        axes = list(AXES[: self.slices.num_axes])
-        labels = {"checkpoint": coords["checkpoint"], "direction": axes, "other": axes}
+        labels = self._direction_coords(coords)
         along, degrees = ("checkpoint", "direction"), {"long_name": "angle between directions", "units": "degrees"}
         values = {"norm": self.slices.norms(), "angle": self.slices.angles()}
         variables = {
@@ -208,7 +242,7 @@ class Study:
         if self.slices.explained is not None:
             values["explained_variance"] = self.slices.explained
             variables["explained_variance"] = Variable(("direction",), attrs={"units": "1"})
-        chosen = self.settings.recipe(len(axes))
+        chosen = self.settings.recipe(self.num_axes)
         attrs: dict[str, Any] = {name: chosen[name] for name in ("seed", "biases", "orthogonalize") if name in chosen}
         _write(path, "surface/directions", labels, variables, values, attrs)
 
