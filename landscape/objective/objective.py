@@ -234,8 +234,11 @@ class Objective:
         """
         with torch.no_grad(), self._evaluation_mode():
             inputs, targets = self.samples.first(2)
+            outputs = self.module(inputs)
             if self.loss_function is cross_entropy:
-                self.samples.check_labels(self.module(inputs).shape[-1])
+                self.samples.check_labels(outputs.shape[-1])
+            for name, function in self.metrics.items():
+                per_sample(function, outputs, targets, batch_length(targets), name)
         self.minibatch_gradient(self.theta, (inputs, targets), seed=0)
 
     def _penalty(self, theta: Tensor) -> float:
