@@ -14,6 +14,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ METHODS = (
     Method("normalized-gd", 3e-3),
     Method("sign-gd", 3e-5),
     Method("spectral-gd", 1e-3),
-    Method("lbfgs", 3e-2),
+    Method("lbfgs", 0.3),
     Method("steepest-l1", 1e-2, "steepest", {"norm": "l1"}),
     Method("steepest-nuclear", 1e-3, "steepest", {"norm": "nuclear"}),
     Method("steepest-row", 1e-3, "steepest", {"norm": "row"}),
@@ -121,6 +122,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
     """Find the minimum, tune every method, and run each at its best learning rate."""
     from landscape.networks.datasets import load_data
     from landscape.sweeps import store
+    from landscape.sweeps.recipe import canonical
     from landscape.sweeps.schema import Sweep, Variable
     from landscape.sweeps.sweep import run as run_sweeps
 
@@ -144,6 +146,13 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
         },
         function=f"{softmax_runs.__name__}:minimum_evaluator",
         arguments=arguments,
+        attrs={
+            "samples": len(data.train),
+            "inputs": math.prod(data.input_shape) + 1,
+            "classes": data.num_outputs,
+            "mu": recipe.budget.mu,
+            "batch_size": recipe.budget.batch_size,
+        },
     )
     run_sweeps(path, [optimum], describe="minimum", **how)
     arguments["lowest"] = float(store.Node(path, optimum.node).read("loss")[0])
@@ -158,6 +167,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
             "schedule": schedules,
             "rate": recipe.rates,
             "learning_rate": (("method", "rate"), grids),
+            "hyperparameters": ("method", [canonical(dict(method.hyperparameters)) for method in recipe.methods]),
             "tuning_seed": np.array(recipe.tuning_seeds),
         },
         over=dims,
