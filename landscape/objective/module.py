@@ -28,7 +28,7 @@ def copy_module(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def apply_module(module: nn.Module, inputs: Any) -> Any:
+def apply_module(module: Callable[..., Any], inputs: Any) -> Any:
     """Call a module on a tensor, on a tuple as positional or on a dict as keyword arguments; return its logits.
 
     Raises:
