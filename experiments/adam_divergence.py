@@ -31,11 +31,13 @@ import numpy as np
 from . import adam_runs
 from .adam_runs import Features, Online, Parabola, Stochastic
 from .mechanism import Experiment, Options
+from .sweeping import QUANTILES, compute
 
 if TYPE_CHECKING:
     import xarray
 
     from landscape.figures.style import StyledFigure
+    from landscape.sweeps.schema import Sweep, Variable
 
 NODE = "adam_divergence"
 
@@ -70,13 +72,13 @@ PRESETS = {
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
     """Follow the optimizers on all four problems."""
-    from landscape.sweeps import store
-    from landscape.sweeps.schema import Sweep, Variable
-    from landscape.sweeps.sweep import run as run_sweeps
+    compute(NODE, recipe, path, options, lambda: make_sweeps(recipe), describe="methods")
 
-    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
+
+def make_sweeps(recipe: Recipe) -> list[Sweep]:
+    """One for each problem, and one for the size of the cycle on the parabola."""
+    from landscape.sweeps.schema import Sweep, Variable
+
     online, stochastic, parabola, features = recipe.online, recipe.stochastic, recipe.parabola, recipe.features
     here, arguments = adam_runs.__name__, {"recipe": recipe}
     iterate = {"long_name": "iterate", "units": "1"}
@@ -95,7 +97,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
             block={over: len(coords[over]) if whole else 1},
         )
 
-    sweeps = [
+    return [
         sweep(
             "features",
             {
@@ -114,7 +116,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
             {
                 "optimizer": list(stochastic.optimizers),
                 "step": np.arange(0, stochastic.steps + 1, stochastic.every),
-                "quantile": list(adam_runs.QUANTILES),
+                "quantile": list(QUANTILES),
             },
             {
                 "x": Variable(("optimizer", "step"), attrs=iterate),
@@ -149,9 +151,6 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
             whole=False,
         ),
     ]
-    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
-    run_sweeps(path, sweeps, describe="methods", **how)
-    store.finish(path)
 
 
 def figure(tree: xarray.DataTree) -> StyledFigure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape.testing import LogisticRegression
 
 from .iterates import follow
+from .sweeping import QUANTILES, Evaluate
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,6 @@ class Features:
     seeds: int = 8
 
 
-QUANTILES = (0.1, 0.5, 0.9)
-Evaluate = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
-
-
 def inverse_root(step: int) -> float:
     """The schedule of the theory, 1/√t in step t = 1, 2, …."""
     return 1 / math.sqrt(step + 1)
@@ -166,17 +163,22 @@ def stochastic_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     stochastic: Stochastic = arguments["recipe"].stochastic
     chance = (1 + stochastic.delta) / (1 + stochastic.C)
 
+    generator = torch.Generator().manual_seed(stochastic.seed)
+    steep = torch.rand(stochastic.steps, stochastic.runs, generator=generator, dtype=torch.float64) < chance
+    slopes = torch.where(steep, stochastic.C, -1.0).double()
+
     def one(name: str) -> tuple[np.ndarray, np.ndarray]:
-        generator = torch.Generator().manual_seed(stochastic.seed)
         start = torch.zeros(stochastic.runs, dtype=torch.float64)
-
-        def gradient(x: Tensor, step: int) -> Tensor:
-            steep = torch.rand(stochastic.runs, generator=generator, dtype=torch.float64) < chance
-            return torch.where(steep, stochastic.C, -1.0).double()
-
         own = {} if name == "sgd" else {"beta1": stochastic.beta1, "beta2": stochastic.beta2}
         lr = stochastic.sgd_lr if name == "sgd" else stochastic.lr
-        walk = follow(name, start, gradient, stochastic.steps, hyperparameters={"lr": lr, **own}, interval=(-1.0, 1.0))
+        walk = follow(
+            name,
+            start,
+            lambda x, step: slopes[step],
+            stochastic.steps,
+            hyperparameters={"lr": lr, **own},
+            interval=(-1.0, 1.0),
+        )
         kept = np.stack([point.numpy().copy() for step, point in enumerate(walk) if step % stochastic.every == 0])
         return kept.mean(-1), np.quantile(kept, QUANTILES, axis=-1).T
 
@@ -193,8 +195,8 @@ def parabola_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
 
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
         start = (parabola.start,)
-        walks = [_on_parabola(str(name), parabola.lr, start, parabola.steps) for name in coordinates["method"]]
-        return {"w": np.stack([walk[:, 0] for walk in walks])}
+        walks = [_on_parabola(str(name), [parabola.lr], start, parabola.steps) for name in coordinates["method"]]
+        return {"w": np.stack([walk[:, 0, 0] for walk in walks])}
 
     return evaluate
 
@@ -205,21 +207,18 @@ def cycle_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
 
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
         starts, steps = tuple(coordinates["start"]), parabola.cycle_steps
-        table = [
-            [_on_parabola(str(name), float(lr), starts, steps)[steps // 2 :] for lr in coordinates["lr"]]
-            for name in coordinates["method"]
-        ]
-        return {"size": np.sqrt((np.array(table) ** 2).mean(-2))}
+        walks = [_on_parabola(str(name), coordinates["lr"], starts, steps) for name in coordinates["method"]]
+        return {"size": np.stack([np.sqrt((walk[steps // 2 :] ** 2).mean(0)) for walk in walks])}
 
     return evaluate
 
 
-def _on_parabola(method: str, lr: float, starts: tuple[float, ...], steps: int) -> np.ndarray:
-    """Iterates `(step, start)` of a method, such as `sgd` or `adam:0.95` (its beta2), on w²."""
+def _on_parabola(method: str, lrs: Sequence[float], starts: tuple[float, ...], steps: int) -> np.ndarray:
+    """Iterates `(step, lr, start)` of a method, such as `sgd` or `adam:0.95` (its beta2), on w²."""
     name, _, beta2 = method.partition(":")
     own = {"beta2": float(beta2)} if beta2 else {}
-    points = torch.tensor(starts, dtype=torch.float64)
-    walk = follow(name, points, lambda w, step: 2 * w, steps, hyperparameters={"lr": lr, **own})
+    points = torch.tensor(starts, dtype=torch.float64).expand(len(lrs), -1)
+    walk = follow(name, points, lambda w, step: 2 * w, steps, hyperparameters=own, lrs=lrs)
     return np.stack([w.numpy().copy() for w in walk])
 
 
@@ -257,8 +256,14 @@ def features_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
         lowest = np.array([float(problem.loss(problem.minimum())) for problem in problems])
         inputs, targets = (torch.stack([getattr(p, name) for p in problems]) for name in ("inputs", "targets"))
         row = torch.arange(len(problems))[:, None]
+        lrs = coordinates["lr"]
 
-        def one(method: str, lr: float) -> np.ndarray:
+        def losses(theta: Tensor) -> Tensor:
+            """Of all learning rates and problems, `(lr, seed)`, at `(lr, seed, input)`."""
+            margins = (inputs @ theta.movedim(0, -1)).movedim(-1, 0) * targets
+            return torch.nn.functional.softplus(-margins).mean(-1) + 0.5 * features.mu * theta.square().sum(-1)
+
+        def one(method: str) -> np.ndarray:
             name, _, decay = method.partition(":")
             generator = torch.Generator().manual_seed(0)
 
@@ -267,21 +272,17 @@ def features_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
                 drawn = torch.randint(features.samples, shape, generator=generator)
                 x, y = inputs[row, drawn], targets[row, drawn]
                 weights = -y * torch.sigmoid(-y * (x @ theta[..., None])[..., 0]) / features.batch_size
-                return (weights[:, None, :] @ x)[:, 0] + features.mu * theta
+                return (weights[..., None, :] @ x)[..., 0, :] + features.mu * theta
 
-            start = torch.zeros(len(problems), features.inputs, dtype=torch.float64)
+            start = torch.zeros(len(lrs), len(problems), features.inputs, dtype=torch.float64)
             schedule = inverse_root if decay else None
-            walk = follow(name, start, gradient, features.steps, hyperparameters={"lr": lr}, schedule=schedule)
-            rows = [
-                [float(p.loss(theta)) for p, theta in zip(problems, point, strict=True)]
-                for step, point in enumerate(walk)
-                if step % features.every == 0
-            ]
-            return np.array(rows) - lowest
+            walk = follow(name, start, gradient, features.steps, hyperparameters={}, schedule=schedule, lrs=lrs)
+            kept = [losses(theta) for step, theta in enumerate(walk) if step % features.every == 0]
+            return torch.stack(kept).numpy().transpose(1, 0, 2) - lowest
 
         values = []
         for count, method in enumerate(coordinates["method"]):
-            values.append([one(str(method), float(lr)) for lr in coordinates["lr"]])
+            values.append(one(str(method)))
             task.report((count + 1) / len(coordinates["method"]))
         return {"excess": np.array(values)[None]}
 

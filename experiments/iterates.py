@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ def follow(
     schedule: Callable[[int], float] | None = None,
     momentum: Callable[[int], float] | None = None,
     interval: tuple[float, float] | None = None,
+    lrs: Sequence[float] | None = None,
 ) -> Iterator[Tensor]:
     """Follow an optimizer whose steps act on each element by itself, so that runs can be stacked in one tensor.
 
@@ -33,12 +34,17 @@ def follow(
         schedule: Factor on the learning rate in a step; 1 by default.
         momentum: The momentum in a step, for an optimizer that has one; constant by default.
         interval: Bounds onto which every element is projected after each step.
+        lrs: Learning rates instead of the one among the hyperparameters, one for each slice of the start's first axis.
 
     Yields:
         The iterate, `steps + 1` times from the start on: one tensor that changes, to be copied if it is kept.
     """
-    point = start.clone().requires_grad_()
-    optimizer = make_optimizer(name, [point], **hyperparameters)
+    point = start.clone()
+    parts = [point] if lrs is None else list(point.unbind())  # views, which the optimizer changes in place
+    own: list[dict[str, Any]] = [{}] if lrs is None else [{"lr": float(lr)} for lr in lrs]
+    leaves = [part.requires_grad_() for part in parts]
+    groups = [{"params": [leaf], **options} for leaf, options in zip(leaves, own, strict=True)]
+    optimizer = make_optimizer(name, groups, **hyperparameters)
     rates = [group["lr"] for group in optimizer.param_groups]
     yield point.detach()
     for step in range(steps):
@@ -49,8 +55,10 @@ def follow(
             for group in optimizer.param_groups:
                 group["momentum"] = momentum(step)
         with torch.no_grad():
-            point.grad = gradient(point.detach(), step)
+            found = gradient(point.detach(), step)
+        for leaf, slope in zip(leaves, [found] if lrs is None else found.unbind(), strict=True):
+            leaf.grad = slope
         optimizer.step()
         if interval is not None:
-            point.data.clamp_(*interval)
+            point.detach().clamp_(*interval)
         yield point.detach()

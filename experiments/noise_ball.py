@@ -27,11 +27,13 @@ import numpy as np
 from . import noise_runs
 from .mechanism import Experiment, Options
 from .noise_runs import Line, Logistic
+from .sweeping import QUANTILES, compute
 
 if TYPE_CHECKING:
     import xarray
 
     from landscape.figures.style import StyledFigure
+    from landscape.sweeps.schema import Sweep
 
 NODE = "noise_ball"
 
@@ -55,13 +57,13 @@ PRESETS = {
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
     """Run SGD and GD on both problems."""
-    from landscape.sweeps import store
-    from landscape.sweeps.schema import Sweep, Variable
-    from landscape.sweeps.sweep import run as run_sweeps
+    compute(NODE, recipe, path, options, lambda: make_sweeps(recipe), describe="SGD")
 
-    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
+
+def make_sweeps(recipe: Recipe) -> list[Sweep]:
+    """The straight line's loss, paths and noise balls, and the logistic regression."""
+    from landscape.sweeps.schema import Sweep, Variable
+
     line, logistic = recipe.line, recipe.logistic
     problem, names = noise_runs.line_problem(line), ["intercept", "slope"]
     minimum = problem.minimum().numpy()
@@ -70,7 +72,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
     radius = {"long_name": "radius of the noise ball", "units": "1"}
     excess = {"long_name": "f − f*", "units": "nats"}
     common: dict[str, Any] = {"arguments": {"recipe": recipe}}
-    sweeps = [
+    return [
         Sweep(
             node=f"{NODE}/loss",
             coords={
@@ -119,7 +121,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
         ),
         Sweep(
             node=f"{NODE}/logistic",
-            coords={"batch": logistic.batches, "step": logistic.steps + 1, "quantile": list(noise_runs.QUANTILES)},
+            coords={"batch": logistic.batches, "step": logistic.steps + 1, "quantile": list(QUANTILES)},
             over=("batch",),
             variables={
                 "excess": Variable(("batch", "step"), attrs=excess),
@@ -134,9 +136,6 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
             **common,
         ),
     ]
-    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
-    run_sweeps(path, sweeps, describe="SGD", **how)
-    store.finish(path)
 
 
 def figure(tree: xarray.DataTree) -> StyledFigure:

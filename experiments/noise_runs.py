@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape.testing import LinearRegression, LogisticRegression
 
 from .iterates import follow
+from .sweeping import QUANTILES, Evaluate
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,6 @@ class Logistic:
     runs: int = 40
 
 
-QUANTILES = (0.1, 0.5, 0.9)
-
-
 def line_problem(line: Line) -> LinearRegression:
     """The least-squares problem, in (intercept, slope)."""
     generator = torch.Generator().manual_seed(line.seed)
@@ -88,9 +86,6 @@ def logistic_problem(logistic: Logistic) -> LogisticRegression:
     """The logistic regression."""
     generator = torch.Generator().manual_seed(logistic.seed)
     return LogisticRegression.random(logistic.samples, logistic.inputs, logistic.mu, generator)
-
-
-Evaluate = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
 
 def loss_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
