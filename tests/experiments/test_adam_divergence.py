@@ -87,6 +87,21 @@ def test_follow_projects_schedules_and_starts_at_the_start():
     assert start.tolist() == [0.5, -0.5]
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad"])
+def test_several_learning_rates_at_once_are_those_one_by_one(name):
+    start = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3)
+    settings = {"schedule": lambda step: 1 / (step + 1), "interval": (-0.9, 0.9)}
+
+    def gradient(x, step):
+        return x**3 - 0.1 * step
+
+    lrs = (0.03, 0.5)
+    both = [x.clone() for x in follow(name, start, gradient, 20, hyperparameters={}, lrs=lrs, **settings)]
+    for row, lr in enumerate(lrs):
+        one = follow(name, start[row], gradient, 20, hyperparameters={"lr": lr}, **settings)
+        assert all(torch.equal(x[row], y) for x, y in zip(both, one, strict=True))
+
+
 def test_figure_and_caption(experiment, tree):
     assert len(experiment.figure(tree).axes) >= 9
     caption = experiment.caption(tree)
