@@ -58,7 +58,8 @@ def _relief(axes: Any, chosen: Chosen, position: int) -> None:
     """One surface; points that aren't finite or not computed leave holes."""
     values, scale = chosen.values.isel(checkpoint=position), chosen.scale
     alpha, beta = (values[axis].values for axis in ("alpha", "beta"))
-    measured = np.where(chosen.computed[position], values.values, np.nan)
+    shown = chosen.computed[position] & np.isfinite(values.values)
+    measured = np.where(shown, values.values, np.nan)
     top = float(scale.levels[-1])
     heights = scale.height(np.minimum(measured, top)).filled(np.nan)
     corners = np.stack([measured[:-1, :-1], measured[1:, :-1], measured[:-1, 1:], measured[1:, 1:]])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import unknown
+from landscape.errors import RequestError, unknown
 from landscape.objective.determinism import check_deterministic
 from landscape.objective.losses import Loss
 from landscape.objective.objective import Objective
@@ -165,6 +165,8 @@ class Study:
         check_deterministic(next(iter(objectives.values())))
         if engine == "processes":
             self.network.check_transport()
+        if self.num_axes > (count := self.ends.layout.num_parameters):
+            raise RequestError(f"{self.num_axes} axes, but the network has {count} parameters: give fewer --axes")
         self._coords()
 
     def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
