@@ -45,11 +45,10 @@ def relief_figure(
         with mpl.rc_context({"grid.linewidth": 0.4, "grid.color": "0.85"}):
             axes: Any = figure.add_subplot(rows, columns, position + 1, projection="3d")
         _relief(axes, chosen, position)
-    missing = bool((chosen.computed & ~np.isfinite(chosen.values.values)).any())
     bar = figure.add_axes((0.88, 0.2, 0.016, 0.6))
     bar.set_axis_off()
     bar.set_in_layout(False)
-    contour.colour_bar(bar, chosen.scale, chosen.label, width=1.0, missing=missing)
+    contour.colour_bar(bar, chosen.scale, chosen.label, width=1.0)
     figure.get_layout_engine().set(rect=(0, 0, 0.88, 1))  # type: ignore[union-attr, call-arg]
     return figure
 

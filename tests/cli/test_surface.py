@@ -138,7 +138,7 @@ def refuses(run, work):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--extent", "0"), "extent must be a positive, finite stretch of an axis, got -0 to 0"),
+        (("--extent", "0"), "extent must be a positive, finite stretch of an axis, got 0 to 0"),
         (("--extent", "inf"), "extent must be a positive, finite stretch"),
         (("--extent", "nan,1"), "extent must be a positive, finite stretch"),
         (("--extent", "2,1"), "extent must be a positive, finite stretch"),

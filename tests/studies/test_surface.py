@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,6 +246,36 @@ def test_integer_inputs(tmp_path):
     node = run([model], tmp_path / "s.zarr", data, SurfaceRecipe(size=(3,)))["surface"]
     expected = nn.functional.cross_entropy(model(data["train"][0]), data["train"][1]).item()
     assert node["loss"].sel(alpha=0, beta=0).item() == pytest.approx(expected, rel=1e-6)
+
+
+class Classifier(nn.Module):
+    """A transformer in the manner of Hugging Face: named inputs, tied weights, an object with logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 9, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.layer(self.embedding(input_ids), src_key_padding_mask=attention_mask == 0)
+        return SimpleNamespace(logits=self.head(hidden[:, 0]))
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensor")  # torch's own fast path for padded batches
+def test_a_transformer_with_named_inputs(tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Classifier().eval()
+    tokens = torch.arange(80).reshape(16, 5) % 9
+    inputs = {"input_ids": tokens, "attention_mask": (torch.arange(5) < 4).long().expand(16, 5).contiguous()}
+    targets = torch.arange(16) % 9
+    tree = run([model], tmp_path / "s.zarr", (inputs, targets), SurfaceRecipe(size=(3,)))
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(model(**inputs).logits, targets).item()
+    assert tree["surface"]["loss"].sel(alpha=0, beta=0).item() == pytest.approx(expected, rel=1e-5)
+    assert len(np.unique(tree["surface"]["loss"])) == 9
 
 
 def test_the_models_stay_as_they_are(networks, data, tmp_path):

@@ -84,7 +84,7 @@ class SurfaceRecipe:
                 raise RequestError(f"size must be at least 2 points along an axis, got {size}")
         for low, high in self.extent or ():
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise RequestError(f"extent must be a positive, finite stretch of an axis, got {low:g} to {high:g}")
+                raise RequestError(f"extent must be a positive, finite stretch of an axis, got {low + 0:g} to {high:g}")
         for value in self.center or ():
             if not math.isfinite(value):
                 raise RequestError(f"center must be finite, got {value}")
