@@ -26,11 +26,13 @@ from typing import TYPE_CHECKING, Any
 from . import rates_measured, rates_runs
 from .mechanism import Experiment, Options
 from .rates_runs import Full, Noisy
+from .sweeping import compute
 
 if TYPE_CHECKING:
     import xarray
 
     from landscape.figures.style import StyledFigure
+    from landscape.sweeps.schema import Sweep
 
 NODE = "rates"
 
@@ -93,13 +95,13 @@ PRESETS = {
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
     """Run every method on every function."""
-    from landscape.sweeps import store
-    from landscape.sweeps.schema import Sweep, Variable
-    from landscape.sweeps.sweep import run as run_sweeps
+    compute(NODE, recipe, path, options, lambda: _sweeps(recipe), "methods")
 
-    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
+
+def _sweeps(recipe: Recipe) -> list[Sweep]:
+    """One for each function and kind of gradient, over methods."""
+    from landscape.sweeps.schema import Sweep, Variable
+
     steps = {"long_name": "steps to epsilon", "units": "gradients"}
     sweeps = []
     for problem in rates_runs.PROBLEMS:
@@ -137,9 +139,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
                     attrs={"measure": "ratio" if linear else "power"},
                 )
             )
-    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
-    run_sweeps(path, sweeps, describe="methods", **how)
-    store.finish(path)
+    return sweeps
 
 
 def figure(tree: xarray.DataTree) -> StyledFigure:

@@ -41,7 +41,7 @@ def steps_to(curves: Array, steps: Array, epsilons: Array) -> Array:
         with np.errstate(invalid="ignore"):
             share = np.where(np.isfinite(low), (high - epsilon) / (high - low), 1.0)
         before, after = log_steps[index[..., 0] - 1], log_steps[index[..., 0]]
-        found[..., place] = np.where(usable, np.exp(before + share * (after - before)), np.nan)
+        found[..., place] = np.exp(np.where(usable, before + share * (after - before), np.nan))
     return found
 
 

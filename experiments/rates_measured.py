@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,7 @@ import numpy as np
 from . import rates_fits, rates_runs
 from .rates_problems import Quadratic
 from .rates_runs import Full, Noisy, descend, epsilons, instances_of, quasi_newton, wander
-
-Evaluate = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
+from .sweeping import Evaluate
 
 
 def theory(setting: Full | Noisy, problem: str, method: str) -> float:
