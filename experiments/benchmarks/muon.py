@@ -1,7 +1,8 @@
 """What a step of Muon costs, in steps of `torch.optim.Muon` on matrices of the same shapes.
 
 torch's Muon iterates Jordan's quintic in bfloat16, one matrix after another. Ours is given the same method, number of
-iterations, momentum, weight decay and scale, in bfloat16 and, beside it, in float32. One thread; the steps take turns.
+iterations, momentum, weight decay and scale, in bfloat16 and, beside it, in float32. One thread; the steps take turns,
+and each finds other gradients than the one before it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import click
 import numpy as np
 import torch
 
-from landscape.optimizers.muon import Muon, multiplies_bfloat16_fast
+from landscape.optimizers.muon import Muon
+from landscape.optimizers.precision import multiplies_bfloat16_fast
 
 from .harness import as_json, present, quartiles, take_turns
 
@@ -27,6 +29,7 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "1 of 1024x1024": (1, 1024, 1024),
     "1 of 1024x4096": (1, 1024, 4096),
 }
+NUM_GRADIENTS = 4
 LIMITS = {"12 of 64x64": 5.0, "12 of 128x128": 2.0}
 LIMIT = 0.95
 """How many times faster than torch's a step must be, in bfloat16: at these sizes, and at all others."""
@@ -36,21 +39,27 @@ def make_steps(count: int, rows: int, columns: int) -> dict[str, Callable[[int],
     """The steps on equal copies of the matrices."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(count, rows, columns, generator=generator) / columns**0.5
-    gradients = torch.randn(count, rows, columns, generator=generator)
+    gradients = torch.randn(NUM_GRADIENTS, count, rows, columns, generator=generator)
 
-    def parameters() -> list[torch.nn.Parameter]:
+    def step_of(make: Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]) -> Callable[[int], Any]:
         tensors = [torch.nn.Parameter(weight.clone()) for weight in weights]
-        for tensor, gradient in zip(tensors, gradients, strict=True):
-            tensor.grad = gradient.clone()
-        return tensors
+        given = [[gradient.clone() for gradient in some] for some in gradients]
+        optimizer = make(tensors)
+
+        def step(number: int) -> None:
+            for tensor, gradient in zip(tensors, given[number % NUM_GRADIENTS], strict=True):
+                tensor.grad = gradient
+            optimizer.step()
+
+        return step
 
     settings = {"lr": 1e-3, "momentum": 0.95, "nesterov": True, "weight_decay": 0.1}
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "torch": torch.optim.Muon(parameters(), **settings),
-        "bfloat16": Muon(parameters(), **settings, method="newton-schulz", steps=5, dtype="bfloat16"),
-        "float32": Muon(parameters(), **settings, method="newton-schulz", steps=5, dtype="float32"),
+    same = {**settings, "method": "newton-schulz", "steps": 5}
+    return {
+        "torch": step_of(lambda tensors: torch.optim.Muon(tensors, **settings)),
+        "bfloat16": step_of(lambda tensors: Muon(tensors, **same, dtype="bfloat16")),
+        "float32": step_of(lambda tensors: Muon(tensors, **same, dtype="float32")),
     }
-    return {name: lambda number, step=one.step: step() for name, one in optimizers.items()}
 
 
 def measure(size: tuple[int, int, int], repetitions: int, seconds: float) -> dict[str, Any]:

@@ -4,7 +4,10 @@ The iterations apply an odd quintic :math:`p(\sigma) = a\sigma + b\sigma^3 + c\s
 
 .. math:: X \leftarrow aX + (bA + cA^2) X, \qquad A = X X^\top,
 
-which drives those in (0, 1] towards 1 and leaves 0 at 0.
+which drives those in (0, 1] towards 1 and leaves 0 at 0. They are computed on :math:`Y = X / s`, since with
+:math:`s_k = (s_{k+1} / c_k)^{1/5}` no product but the last needs a factor, and that one on one term alone:
+
+.. math:: Y \leftarrow \frac{a}{c s^4} Y + N Y, \qquad N = B^2 + \frac{b}{c s^2} B, \qquad B = Y Y^\top.
 
 References:
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (`newton-schulz`).
@@ -13,18 +16,18 @@ References:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from landscape.errors import unknown
+from landscape.linalg.workspace import Workspace
 
 Quintic = tuple[float, float, float]
-Workspace = dict[str, Tensor]
-"""Memory by name, kept from call to call."""
 
 JORDAN: Quintic = (3.4445, -4.7750, 2.0315)
 """Steep at 0; never settles: singular values stay between about 0.7 and 1.2."""
@@ -56,20 +59,21 @@ def polar_factor(
     method: str = "polar-express",
     steps: int = 5,
     dtype: torch.dtype | None = None,
+    scale: float = 1.0,
     workspace: Workspace | None = None,
 ) -> Tensor:
-    r"""The polar factor of each matrix.
+    r"""The polar factor of each matrix, times a number.
 
     Args:
         matrices: Shape `(*, m, n)`; equal shapes are best stacked, since one batched product serves them all.
         method: `polar-express`, `newton-schulz` (Jordan's quintic) or `svd` (exact).
         steps: Number of iterations; not used by `svd`.
         dtype: In which to compute; the matrices' own by default (for `svd` at least float32).
-        workspace: Memory for the iteration, kept from call to call: a dictionary, empty at first. The result may lie in
-            it, until the next call.
+        scale: :math:`\alpha`, not 0; costs nothing.
+        workspace: Memory for the iteration, kept from call to call. The result may lie in it, until the next call.
 
     Returns:
-        :math:`U V^\top` over the singular values that aren't zero, in the matrices' dtype; 0 for 0.
+        :math:`\alpha U V^\top` over the singular values that aren't zero, in the matrices' dtype; 0 for 0.
 
     Raises:
         RequestError: If the method is unknown.
@@ -79,56 +83,59 @@ def polar_factor(
     if matrices.numel() == 0:
         return matrices.clone()
     if method == "svd":
-        return _by_svd(matrices, dtype)
-    workspace = {} if workspace is None else workspace
+        factor = _by_svd(matrices, dtype)
+        return factor if scale == 1 else factor.mul_(scale)
+    workspace = workspace or Workspace()
     tall = matrices.shape[-2] > matrices.shape[-1]
     flat = matrices.reshape(-1, *matrices.shape[-2:])
-    x = _scaled(flat.mT if tall else flat, SAFETY if method == "polar-express" else 1.0, dtype, workspace)
-    x = _iterate(x, itertools.islice(quintics(method), steps), workspace)
+    divisor, coefficients = _rescaled(method, steps, 1 / scale)
+    x = _scaled(flat.mT if tall else flat, divisor, dtype, workspace)
+    x = _iterate(x, coefficients, workspace)
     if x.dtype != matrices.dtype:
-        x = scratch(workspace, "wide", x.shape, matrices.dtype, x.device).copy_(x)
-    return (x.mT if tall else x).reshape(matrices.shape)
+        x = workspace.take("wide", x.shape, matrices.dtype, x.device).copy_(x)
+    x = x.mT if tall else x
+    return x if x.shape == matrices.shape else x.reshape(matrices.shape)
 
 
-def scratch(workspace: Workspace, name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory without values, under a name in a workspace, so that the next call with the name has the same memory.
-
-    Fresh memory costs a page fault for every 4 kB, as much as a tenth of an iteration on small matrices.
-    """
-    size = math.prod(shape)
-    kept = workspace.get(name)
-    if kept is None or len(kept) < size or kept.dtype != dtype or kept.device != device:
-        kept = workspace[name] = torch.empty(size, dtype=dtype, device=device)
-    return kept[:size].view(*shape)
+@functools.lru_cache(maxsize=64)
+def _rescaled(method: str, steps: int, last: float) -> tuple[float, list[tuple[float, float]]]:
+    r"""What to divide by first for :math:`s` to end at `last`, and :math:`(b / c s^2, a / c s^4)` for each step."""
+    found, s = [], last
+    for a, b, c in reversed(list(itertools.islice(quintics(method), steps))):
+        s = math.copysign(abs(s / c) ** 0.2, s)
+        found.append((b / (c * s**2), a / (c * s**4)))
+    return (s * SAFETY if method == "polar-express" else s), found[::-1]
 
 
-def _scaled(matrices: Tensor, safety: float, dtype: torch.dtype | None, workspace: Workspace) -> Tensor:
-    """Each matrix over its Frobenius norm (and a factor), in the working dtype; 0 stays 0."""
+def _scaled(matrices: Tensor, divisor: float, dtype: torch.dtype | None, workspace: Workspace) -> Tensor:
+    """Each matrix over its Frobenius norm and a number, in the working dtype; 0 stays 0."""
     dtype = dtype or matrices.dtype
     wide = torch.promote_types(torch.promote_types(matrices.dtype, torch.float32), dtype)
     lengths = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=wide)
-    lengths.masked_fill_(lengths == 0, 1.0)
-    lengths = lengths if safety == 1 else lengths.mul_(safety)
-    x = scratch(workspace, "x", matrices.shape, dtype, matrices.device)
+    # below this, squares lose digits or are 0, and the norm says nothing
+    lengths.clamp_(min=math.sqrt(torch.finfo(wide).tiny)).mul_(divisor)
+    x = workspace.take("x", matrices.shape, dtype, matrices.device)
     if wide == dtype:
         return torch.div(matrices, lengths, out=x)
-    return x.copy_(torch.div(matrices, lengths, out=scratch(workspace, "wide", x.shape, wide, x.device)))
+    return x.copy_(torch.div(matrices, lengths, out=workspace.take("wide", x.shape, wide, x.device)))
 
 
-def _iterate(x: Tensor, coefficients: Iterable[Quintic], workspace: Workspace) -> Tensor:
-    """The quintics one after another."""
+def _iterate(x: Tensor, coefficients: Iterable[tuple[float, float]], workspace: Workspace) -> Tensor:
+    """The rescaled quintics one after another."""
+    following = workspace.take("following", x.shape, x.dtype, x.device)
+    shape = (*x.shape[:-1], x.shape[-2])
+    gram, inner = (workspace.take(name, shape, x.dtype, x.device) for name in ("gram", "inner"))
     single = len(x) == 1  # a product of two matrices is faster than a batch of one
     product, sum_and_product = (torch.mm, torch.addmm) if single else (torch.bmm, torch.baddbmm)
-    x = x[0] if single else x
-    following = scratch(workspace, "following", x.shape, x.dtype, x.device)
-    shape = (*x.shape[:-1], x.shape[-2])
-    gram, inner = (scratch(workspace, name, shape, x.dtype, x.device) for name in ("gram", "inner"))
-    for a, b, c in coefficients:
-        product(x, x.mT, out=gram)
-        sum_and_product(gram, gram, gram, beta=b, alpha=c, out=inner)
-        sum_and_product(x, inner, x, beta=a, out=following)
-        x, following = following, x
-    return x.unsqueeze(0) if single else x
+    if single:
+        x, following, gram, inner = x[0], following[0], gram[0], inner[0]
+    here, there = (x, x.mT), (following, following.mT)
+    for of_gram, of_x in coefficients:
+        product(*here, out=gram)
+        sum_and_product(gram, gram, gram, beta=of_gram, out=inner)
+        sum_and_product(here[0], inner, here[0], beta=of_x, out=there[0])
+        here, there = there, here
+    return here[0].unsqueeze(0) if single else here[0]
 
 
 def quintics(method: str) -> Iterator[Quintic]:

@@ -60,9 +60,17 @@ class OwnOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         live = live_parameters(self.param_groups)
-        if live and gradients_finite(live):
+        if live and self.finite(live):
             self.update(live)
         return loss
+
+    def finite(self, live: Live) -> bool:
+        """Whether the gradients are such that a step can be made.
+
+        Raises:
+            NonFiniteGradientError: If they aren't finite, unless such steps are skipped.
+        """
+        return gradients_finite(live)
 
     def state_shapes(self, parameter: Tensor, group: Mapping[str, Any]) -> Mapping[str, list[torch.Size]]:
         """Shapes of the tensors under each entry of a parameter's state; entries that aren't named have its shape."""
@@ -132,13 +140,18 @@ def check_gradient(parameter: Tensor) -> None:
         )
 
 
-def gradients_finite(live: Live) -> bool:
+def gradients_finite(live: Live, gradients: list[Tensor] | None = None) -> bool:
     """Whether all gradients are finite; one wait for the device.
+
+    Args:
+        live: The parameters.
+        gradients: Tensors that hold the gradients, if not those of the parameters themselves.
 
     Raises:
         NonFiniteGradientError: If they aren't and a group's `non_finite` is `raise`.
     """
-    gradients = [p.grad for _, parameters in live for p in parameters if p.grad is not None]
+    if gradients is None:
+        gradients = [p.grad for _, parameters in live for p in parameters if p.grad is not None]
     # sums of squares are several times faster than largest elements, which are asked where squares may have overflowed
     if _finite(_squares(gradients)) or _finite(torch._foreach_norm(gradients, float("inf"))):
         return True

@@ -26,16 +26,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.errors import RequestError, unknown
-from landscape.linalg.polar import METHODS, Workspace, polar_factor, scratch
-from landscape.optimizers.base import Live, NonFinite
+from landscape.linalg.polar import METHODS, polar_factor
+from landscape.linalg.workspace import Workspace
+from landscape.optimizers.base import SMALL, Live, NonFinite, gradients_finite
 from landscape.optimizers.mixed import ADAMW, MixedOptimizer
 from landscape.optimizers.parameters import Parameters
+from landscape.optimizers.precision import DTYPES, WorkingType, working_dtype
 from landscape.optimizers.ranks import assign, exchange, rank_and_size
 from landscape.optimizers.roles import QKV, split_by_role
 from landscape.settings import Count, Decay, NonNegative, Positive
 
 Method = Literal["polar-express", "newton-schulz", "svd"]
-WorkingType = Literal["auto", "bfloat16", "float32", "float64"]
 Scale = Literal["none", "spectral", "match_rms_adamw"]
 
 SCALES: dict[str, Any] = {
@@ -44,7 +45,6 @@ SCALES: dict[str, Any] = {
     "match_rms_adamw": lambda rows, columns: 0.2 * math.sqrt(max(rows, columns)),
 }
 """The update's scale by name."""
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 
 STACK = {"cpu": 2**18}
 """Most elements of a stack by device: beyond, the processor's cache gains more than fewer calls do."""
@@ -77,6 +77,7 @@ class Muon(MixedOptimizer):
     """
 
     norms = ("spectral", ADAMW)
+    _gathered: list[tuple[dict[str, Any], list[Tensor], list[Tensor]]]
 
     def __init__(
         self,
@@ -115,21 +116,38 @@ class Muon(MixedOptimizer):
         if group["method"] == "svd" and group["dtype"] == "bfloat16":
             raise RequestError("method=svd has no bfloat16: choose dtype=float32 or float64, or another method")
 
+    def finite(self, live: Live) -> bool:
+        """The same for stacks of small matrices, which the step then has at hand, and for all other gradients."""
+        self._gathered = []
+        checked: list[Tensor] = []
+        for group, members in live:
+            if group["norm"] == ADAMW:
+                checked += _gradients(members)
+                continue
+            for stack in _stacks(members):
+                gradients = _gradients(stack)
+                if len(stack) > 1 and gradients[0].device.type == "cpu" and gradients[0].numel() <= SMALL:
+                    gradients = [self._stacked(gradients, f"gradients {len(self._gathered)}")]
+                checked += gradients
+                self._gathered.append((group, stack, gradients))
+        return gradients_finite(live, checked)
+
     def descend(self, live: Live) -> None:
         """Momentum, polar factors, update: stack by stack, or all polar factors in one go where work is shared."""
         rank, size = rank_and_size()
-        stacks = [(group, stack) for group, parameters in live for stack in _stacks(parameters, group["parts"])]
+        stacks, self._gathered = self._gathered, []
         if size == 1:
-            for group, parameters in stacks:
+            for group, parameters, gradients in stacks:
                 kept = self._workspace if parameters[0].device.type == "cpu" else None
-                self._apply(group, parameters, _polar(group, self._moments(group, parameters, kept), kept))
+                stack = self._moments(group, parameters, gradients, "moments" if kept is not None else None)
+                self._apply(group, parameters, _polar(group, stack, kept))
             return
-        moments = [self._moments(group, parameters) for group, parameters in stacks]
-        dtypes = [working_dtype(group, m) for (group, _), m in zip(stacks, moments, strict=True)]
+        moments = [self._moments(*one) for one in stacks]
+        dtypes = [working_dtype(one[0], m) for one, m in zip(stacks, moments, strict=True)]
         costs = [float(min(m.shape[1:]) * m[0].numel()) for m in moments for _ in m]
         owners = assign(costs, size)
         factors, first = [], 0
-        for (group, _), moment, dtype in zip(stacks, moments, dtypes, strict=True):
+        for (group, _, _), moment, dtype in zip(stacks, moments, dtypes, strict=True):
             mine = [place for place in range(len(moment)) if owners[first + place] == rank]
             factor = torch.empty_like(moment, dtype=dtype)
             if mine:
@@ -137,27 +155,35 @@ class Muon(MixedOptimizer):
             factors.append(factor)
             first += len(moment)
         exchange([one for factor in factors for one in factor], owners)
-        for (group, parameters), factor in zip(stacks, factors, strict=True):
-            self._apply(group, parameters, factor)
+        for (group, parameters, _), factor in zip(stacks, factors, strict=True):
+            self._apply(group, parameters, factor.to(parameters[0].dtype))
 
     @property
     def _workspace(self) -> Workspace:
         """Memory that a processor's stacks share one after another; no state, and not copied with the optimizer."""
-        kept: Workspace = self.__dict__.setdefault("_kept", {})
+        kept: Workspace = self.__dict__.setdefault("_kept", Workspace())
         return kept
 
-    def _moments(self, group: dict[str, Any], parameters: list[Tensor], workspace: Workspace | None = None) -> Tensor:
-        """What is orthogonalised, shape `(matrices, rows, columns)`: scratch memory, or the momentum itself."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
+    def _stacked(self, gradients: list[Tensor], name: str | None) -> Tensor:
+        """Gradients of one shape as one tensor, in memory of that name; in fresh memory without one."""
         shape, like = (len(gradients), *gradients[0].shape), gradients[0]
-        moments = scratch({} if workspace is None else workspace, "moments", shape, like.dtype, like.device)
-        torch.stack(gradients, out=moments)
+        if name is None:
+            return torch.stack(gradients)
+        return torch.stack(gradients, out=self._workspace.take(name, shape, like.dtype, like.device))
+
+    def _moments(
+        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], name: str | None = None
+    ) -> Tensor:
+        """What is orthogonalised, shape `(matrices, rows, columns)`: scratch memory, or the momentum itself."""
+        ready = gradients[0].dim() > parameters[0].dim()
+        moments = gradients[0] if ready else self._stacked(gradients, name)
         if group["momentum"]:
             buffers = self._stacked_buffers(parameters)
             torch.add(moments, buffers, alpha=group["momentum"], out=buffers)
             moments = moments.add_(buffers, alpha=group["momentum"]) if group["nesterov"] else buffers
-        matrices = len(parameters) * group["parts"]
-        return moments.reshape(matrices, parameters[0].shape[0] // group["parts"], -1)
+        if moments.dim() == 3 and group["parts"] == 1:
+            return moments
+        return moments.reshape(len(parameters) * group["parts"], len(parameters[0]) // group["parts"], -1)
 
     def _stacked_buffers(self, parameters: list[Tensor]) -> Tensor:
         """The momentum of parameters of one shape as one tensor, of which the buffers in the state are views.
@@ -165,37 +191,41 @@ class Muon(MixedOptimizer):
         One operation on all is several times faster than one on each where matrices are small. Buffers that are not
         such views, since they are new, or loaded, or were stacked with others, are copied together first.
         """
-        for parameter in parameters:
-            if "momentum_buffer" not in self.state[parameter]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        buffers: list[Tensor] = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        states = [self.state[parameter] for parameter in parameters]
+        for state, parameter in zip(states, parameters, strict=True):
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffers: list[Tensor] = [state["momentum_buffer"] for state in states]
         base, size = buffers[0]._base, buffers[0].nbytes
         if base is not None and base.shape == (len(buffers), *buffers[0].shape):
             start = base.data_ptr()
             if all(b._base is base and b.data_ptr() == start + k * size for k, b in enumerate(buffers)):
                 return base
         base = torch.stack(buffers)
-        for parameter, view in zip(parameters, base, strict=True):
-            self.state[parameter]["momentum_buffer"] = view
+        for state, view in zip(states, base, strict=True):
+            state["momentum_buffer"] = view
         return base
 
     def _apply(self, group: dict[str, Any], parameters: list[Tensor], factors: Tensor) -> None:
-        """Decay and step."""
+        """Decay and step; the factors come with `_polar`'s scale."""
         lr, weight_decay = float(group["lr"]), group["weight_decay"]
-        scale = SCALES[group["scale"]](*factors.shape[1:])
-        factors = factors.to(parameters[0].dtype).reshape(len(parameters), *parameters[0].shape)
+        shape = (len(parameters), *parameters[0].shape)
+        steps = self._workspace.unbind(factors if factors.shape == shape else factors.reshape(shape))
         if not weight_decay:
-            torch._foreach_add_(parameters, factors.unbind(), alpha=-lr * scale)
-            return
-        # (1 - w) x + w y in one pass over the weights, w = lr weight_decay
-        torch._foreach_lerp_(parameters, factors.mul_(-scale / weight_decay).unbind(), lr * weight_decay)
+            torch._foreach_add_(parameters, steps, alpha=-lr)
+        else:  # (1 - w) x + w y in one pass over the weights, w = lr weight_decay
+            torch._foreach_lerp_(parameters, steps, lr * weight_decay)
 
 
-def _stacks(parameters: list[Tensor], parts: int) -> list[list[Tensor]]:
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
+
+
+def _stacks(parameters: list[Tensor]) -> list[list[Tensor]]:
     """Parameters of equal shape, dtype and device together, as many as one product serves well."""
     alike: dict[tuple[Any, ...], list[Tensor]] = {}
     for parameter in parameters:
-        alike.setdefault((*parameter.shape, parameter.dtype, parameter.device), []).append(parameter)
+        alike.setdefault((parameter.shape, parameter.dtype, parameter.device), []).append(parameter)
     stacks = []
     for members in alike.values():
         most = max(1, STACK.get(members[0].device.type, LARGEST_STACK) // members[0].numel())
@@ -204,28 +234,12 @@ def _stacks(parameters: list[Tensor], parts: int) -> list[list[Tensor]]:
 
 
 def _polar(group: dict[str, Any], moments: Tensor, workspace: Workspace | None = None) -> Tensor:
-    """Polar factors, in the moments' dtype."""
-    dtype = working_dtype(group, moments)
-    return polar_factor(moments, method=group["method"], steps=group["steps"], dtype=dtype, workspace=workspace)
-
-
-def working_dtype(group: dict[str, Any], moments: Tensor) -> torch.dtype:
-    """In which dtype to compute polar factors."""
-    if group["dtype"] != "auto":
-        return DTYPES[group["dtype"]]
-    if group["method"] == "svd" or moments.dtype == torch.float64:
-        return torch.promote_types(moments.dtype, torch.float32)
-    return torch.bfloat16 if multiplies_bfloat16_fast(moments.device) else torch.float32
-
-
-def multiplies_bfloat16_fast(device: torch.device) -> bool:
-    """Whether a device has instructions for products of bfloat16 matrices, as torch reports."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in asked)
+    """Polar factors in the moments' dtype, times the update's scale (by -1 / weight_decay for `_apply`)."""
+    dtype, scale = working_dtype(group, moments), SCALES[group["scale"]](*moments.shape[1:])
+    scale = -scale / group["weight_decay"] if group["weight_decay"] else scale
+    return polar_factor(
+        moments, method=group["method"], steps=group["steps"], dtype=dtype, scale=scale, workspace=workspace
+    )
 
 
 def muon(

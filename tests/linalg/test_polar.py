@@ -6,6 +6,7 @@ import torch
 
 from landscape.errors import RequestError
 from landscape.linalg.polar import METHODS, polar_factor
+from landscape.linalg.workspace import Workspace
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -82,3 +83,19 @@ def test_zero_singular_values_stay_zero():
 def test_unknown_method_names_the_nearest():
     with pytest.raises(RequestError, match="did you mean 'newton-schulz'"):
         polar_factor(draw(2, 2), method="newton-schultz")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(5, 4), (3, 4, 6)], ids=str)
+@pytest.mark.parametrize("scale", [-3.0, 0.02, 1e6])
+def test_a_scale_and_kept_memory_change_nothing_else(method, shape, scale):
+    workspace = Workspace()
+    for seed in range(3):
+        g = draw(*shape, seed=seed)
+        found = polar_factor(g, method=method, scale=scale, workspace=workspace)
+        torch.testing.assert_close(found, scale * polar_factor(g, method=method), rtol=1e-12, atol=1e-12 * abs(scale))
+
+
+def test_norms_that_underflow_give_no_overflow():
+    g = 1e-30 * draw(6, 8).float()
+    assert float(polar_factor(g).abs().max()) < 1

@@ -14,7 +14,8 @@ from torch import nn
 from landscape.errors import RequestError
 from landscape.linalg.polar import JORDAN, POLAR_EXPRESS, SAFETY, polar_factor
 from landscape.optimizers import muon as module
-from landscape.optimizers.muon import SCALES, Muon, multiplies_bfloat16_fast, working_dtype
+from landscape.optimizers.muon import SCALES, Muon
+from landscape.optimizers.precision import multiplies_bfloat16_fast, working_dtype
 from landscape.optimizers.registry import make_optimizer
 
 SHAPES = {"0.weight": (4, 6), "0.bias": (4,), "1.weight": (7, 4), "2.weight": (4, 6), "3.weight": (2, 4)}
