@@ -118,7 +118,7 @@ def _sweeps(recipe: Recipe) -> list[Sweep]:
                 "step": kept,
                 "epsilon": rates_runs.epsilons(runs, problem, recipe.levels),
             }
-            if noisy:
+            if isinstance(runs, Noisy):
                 coords["seed"] = runs.seeds[rates_runs.PROBLEMS.index(problem)]
             if problem == "quadratic":
                 coords["condition"] = ("instance", rates_runs.conditions(runs, recipe.instances))

@@ -86,7 +86,7 @@ class Noisy:
     horizons: int = 14
     momentum: float = 0.9
     damping: float = 0.03
-    seeds: tuple[int, ...] = (40, 3, 24, 8)
+    seeds: tuple[int, ...] = (32, 3, 24, 8)
 
 
 PROBLEMS = ("quadratic", "chain", "flat", "wells")
