@@ -24,6 +24,16 @@ HEADROOM = 0.45
 """Share of the way from the lowest to the first loss that the panels show."""
 
 
+def last_losses(race: xr.Dataset) -> xr.DataArray:
+    """The median over seeds of the last loss by method; infinite where a run of these has none.
+
+    Args:
+        race: Node `race`.
+    """
+    last = race["loss"].isel(step=-1)
+    return last.where(np.isfinite(last), np.inf).median("seed")
+
+
 @in_style
 def speedrun_figure(tree: xr.DataTree, node: str) -> StyledFigure:
     """Validation loss against steps and seconds above; below the ranking and the learning rates.
@@ -70,8 +80,7 @@ def speedrun_figure(tree: xr.DataTree, node: str) -> StyledFigure:
 
 def ranking(race: xr.Dataset) -> np.ndarray:
     """The methods' positions, best first: by mean steps to the target; those with a run that missed it by last loss."""
-    last = race["loss"].isel(step=-1).mean("seed", skipna=False).values
-    last = np.where(np.isfinite(last), last, np.inf)
+    last = last_losses(race).values
     if "outcome" not in race:
         return np.argsort(last, kind="stable")
     missed = (race["outcome"] != REACHED).any("seed").values
@@ -80,7 +89,7 @@ def ranking(race: xr.Dataset) -> np.ndarray:
 
 
 def loss_axes(axes: Axes, race: xr.Dataset, seconds: bool) -> None:
-    """Mean and range over seeds of the validation loss along the race.
+    """Median over seeds of the validation loss along the race; the seeds of highlighted methods are thin lines.
 
     Args:
         axes: Where to draw.
@@ -92,9 +101,8 @@ def loss_axes(axes: Axes, race: xr.Dataset, seconds: bool) -> None:
         pace = float(one["batch_seconds"].mean()) if seconds else 1.0
         x = one["step"].values * pace
         if name in HIGHLIGHTED and one.sizes["seed"] > 1:
-            low, high = one["loss"].min("seed", skipna=False), one["loss"].max("seed", skipna=False)
-            axes.fill_between(x, low, high, color=look.color, alpha=0.18, lw=0, zorder=style["zorder"] - 0.5)
-        axes.plot(x, one["loss"].mean("seed", skipna=False), **style)
+            axes.plot(x, one["loss"].transpose("step", "seed"), color=look.color, lw=0.5, alpha=0.55, zorder=2.5)
+        axes.plot(x, one["loss"].median("seed", skipna=False), **style)
     if "target" in race.attrs:
         axes.axhline(race.attrs["target"], color=INK, lw=0.6, ls=DASHED, zorder=1)
         place: dict[str, Any] = {"xy": (0.012, race.attrs["target"]), "xycoords": ("axes fraction", "data")}
@@ -124,9 +132,7 @@ def label_ends(axes: Axes, race: xr.Dataset) -> None:
         race: Node `race`.
     """
     low, high = axes.get_ylim()
-    last = race["loss"].isel(step=-1).mean("seed", skipna=False).values
-    known = np.where(np.isfinite(last), last, np.inf)
-    ends = {str(name): float(end) for name, end in zip(race["optimizer"].values, known, strict=True)}
+    ends = {str(name): float(end) for name, end in zip(race["optimizer"].values, last_losses(race), strict=True)}
     names = sorted(ends, key=lambda name: ends[name])
     shown = np.minimum([ends[name] for name in names], high)
     heights = (shown - low) / (high - low)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from landscape.figures.analysis import dataset
 from landscape.figures.methods import method_look
-from landscape.figures.speedrun import REACHED, ranking
+from landscape.figures.speedrun import REACHED, last_losses, ranking
 
 PUBLISHED = {
     "Adam": "5,625",
@@ -54,9 +54,9 @@ def _setting(race: xr.Dataset, recipe: dict[str, Any]) -> str:
     about, steps = race.attrs, int(race["step"][-1])
     seeds = race.sizes["seed"]
     cpu = about["device_name"] == "cpu"
-    clock = "those of one thread" if cpu else f"by the clock on {about['device_name']}"
+    clock = "the process time of one thread" if cpu else f"by the clock on {about['device_name']}"
     text = SOURCES.get(about["data"], about["data"])
-    runs = f"mean and range of {seeds} seeds" if seeds > 1 else "one seed"
+    runs = f"median of {seeds} seeds, which are thin lines for the methods in colour" if seeds > 1 else "one seed"
     return (
         f"Validation loss of {about['model']} with {about['parameters']:,} parameters on {text} ({about['symbols']} "
         f"symbols; measured on {about['validation_tokens']:,} of them) for {steps} steps of {about['batch_tokens']:,} "
@@ -124,11 +124,20 @@ def _target(race: xr.Dataset) -> str:
         found += f" By some seeds only (of {race.sizes['seed']}): {', '.join(parts)}."
     missed = race["optimizer"].values[~reached & ~some]
     if len(missed):
-        last = race["loss"].isel(step=-1).mean("seed", skipna=False)
+        last = last_losses(race)
         parts = [f"{_names([str(name)])} {_loss(float(last.sel(optimizer=name)))}" for name in missed]
-        found += f" Not reached (open triangles, at the run's end; in the order of the last loss): {', '.join(parts)}."
+        found += f" Not reached (open triangles, at the run's end; by the median of the last loss): {', '.join(parts)}."
+    found += _exploded(race)
     found += " The target was fixed before the race: what AdamW had in a pilot after about three quarters of a run. "
     return (found + _against_adamw(race, reached)).rstrip()
+
+
+def _exploded(race: xr.Dataset) -> str:
+    """The runs that ended above where they began."""
+    first, last = race["loss"].isel(step=0), race["loss"].isel(step=-1)
+    rows = np.argwhere(~(last < first).transpose("optimizer", "seed").values)
+    runs = [f"{_names([str(race['optimizer'].values[k])])} from seed {race['seed'].values[j]}" for k, j in rows]
+    return f" Higher at the end than at the start: {', '.join(runs)}." if runs else ""
 
 
 def _against_adamw(race: xr.Dataset, reached: np.ndarray) -> str:
@@ -141,6 +150,18 @@ def _against_adamw(race: xr.Dataset, reached: np.ndarray) -> str:
         for name in ("steps_to_target", "seconds_to_target")
     )
     return f"AdamW takes {steps:.2f} times Muon's steps and {seconds:.2f} times its seconds."
+
+
+def _against_published(race: xr.Dataset) -> str:
+    """Whether spectral descent without momentum is behind Muon, as it is in the published race."""
+    if not {"muon", "spectral-gd"} <= {str(name) for name in race["optimizer"].values}:
+        return ""
+    pair = race.sel(optimizer=["muon", "spectral-gd"])
+    if not bool((pair["outcome"] == REACHED).all()):
+        return ""
+    muon, spectral = pair["steps_to_target"].mean("seed").values
+    order = "is behind Muon here too" if spectral > muon else "is ahead of Muon here, in a run this short"
+    return f" Spectral descent without momentum, the slowest there, {order}."
 
 
 def _pace(race: xr.Dataset) -> str:
@@ -166,7 +187,7 @@ def _published(race: xr.Dataset) -> str:
     known = ", ".join(f"{name} {steps}" for name, steps in PUBLISHED.items())
     return (
         f"Published, not measured here: a GPT of 124M parameters takes these steps to 3.28 nats per token on FineWeb "
-        f"in the NanoGPT speedrun with a fixed batch: {known}."
+        f"in the NanoGPT speedrun with a fixed batch: {known}.{_against_published(race)}"
     )
 
 
