@@ -27,7 +27,7 @@ CONSTANTS = {"gd": (0.5, 1.0, "½κ"), "momentum": (0.25, 0.5, "¼√κ"), "nest
 """Of the theory's steps per e-fold on quadratics: factor, power of the condition number, and both in words."""
 HALF = 0.005
 """Half a unit of the last decimal that a table shows."""
-TABLE = (0.0, 0.12, 0.385, 0.635)
+TABLE = (0.0, 0.12, 0.395, 0.635)
 """Where the columns of a table begin, in parts of its width."""
 
 
@@ -122,7 +122,7 @@ def table_axes(axes: Axes, found: dict[str, xr.Dataset]) -> None:
     axes.axis("off")
     axes.set(xlim=(0, 1), ylim=(5.6, -0.7))
     ratio = next(iter(found.values())).attrs["measure"] == "ratio"
-    heads = ("", "steps", "theory", "rate / theory's" if ratio else "power of 1/ε")
+    heads = ("", "method", "theory", "rate / theory's" if ratio else "power of 1/ε")
     for x, head in zip(TABLE, heads, strict=True):
         axes.text(x, 0, head, fontsize=6.0, va="center", color="0.35")
     axes.plot([0, 1], [0.5, 0.5], color="0.6", lw=0.5)
