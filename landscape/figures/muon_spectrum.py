@@ -150,11 +150,11 @@ def spectrum_caption(tree: xr.DataTree, node: str) -> str:
         f"{int(last['step'])} of Muon's runs. {near:.0%} of those of the update (over α) are within {NEAR:g} of 1, the "
         f"least is {number(float(values.min()), 2)}; those of the gradient fall by a factor of "
         f"{number(float(gradient['condition'].median('seed')), 2)}, and what the few steps of Polar Express can't lift "
-        "to 1 is below about a thousandth of the largest. Top right: the share of the update in each of its own singular "
-        f"directions; in the first: {listed(top)}; {1 / count:.3f} if all were the same. Bottom: condition number "
-        "σ₁/σᵣ of the update, r the numerical rank in float64, ruled by the very least singular values; at the end "
-        f"{listed(condition)}. The stable rank is not: {listed(stable)}, at most {count}. Training loss and test error "
-        f"at the end: {'; '.join(ends)}."
+        "to 1 is below about a thousandth of the largest. Top right: the share of the update in each of its own "
+        f"singular directions; in the first: {listed(top)}; {1 / count:.3f} if all were the same. Bottom: condition "
+        "number σ₁/σᵣ of the update, r the numerical rank in float64, ruled by the very least singular values; at the "
+        f"end {listed(condition)}. The stable rank is not: {listed(stable)}, at most {count}. Training loss and test "
+        f"error at the end: {'; '.join(ends)}."
     )
 
 

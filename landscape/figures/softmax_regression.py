@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullLocator, PercentFormatter
 from scipy.stats import t
 
 from landscape.figures.analysis import dataset
@@ -48,6 +48,8 @@ def softmax_figure(tree: xr.DataTree, node: str) -> StyledFigure:
         row[1].tick_params(labelleft=False)
         row[1].set_ylabel("")
     rank_axes(figure.add_subplot(grid[:, 2]), best)
+    handles = [*panels[0, 0].get_legend_handles_labels()[0], Line2D([], [], color="0.65", lw=0.8, label="all others")]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -64,15 +66,12 @@ def course_axes(axes: Axes, best: xr.Dataset, title: str) -> None:
     passes = best["pass"].values
     for name in _in_order(best):
         values, look = best["excess"].sel({"method": name}), method_look(name)
-        middle = np.exp(np.log(values).mean("seed"))
+        middle = geometric(values.transpose("pass", "seed").values)[0]
         if name not in SHOWN:
             axes.plot(passes, middle, color="0.72", lw=0.5, zorder=1.5)
             continue
         axes.fill_between(passes, values.min("seed"), values.max("seed"), color=look.color, alpha=0.18, lw=0)
         axes.plot(passes, middle, color=look.color, ls=look.line, lw=1.3, label=look.label)
-    handles = [*axes.get_legend_handles_labels()[0], Line2D([], [], color="0.72", lw=0.5, label="all others")]
-    if title.startswith("constant"):
-        axes.legend(handles=handles, ncols=2, loc="upper right", fontsize=6.0, handlelength=2.2, columnspacing=1.0)
     _excess_axis(axes)
     axes.set(xlabel="passes over the data", ylabel="f − f* (nats)", title=title, xlim=(0, passes[-1]))
 
@@ -95,7 +94,13 @@ def rate_axes(axes: Axes, tune: xr.Dataset) -> None:
         axes.plot(rates, np.where(np.isfinite(heights), heights, np.nan), **style)
         if shown:
             place = heights.argmin()
-            axes.plot(rates[place], heights[place], marker=look.marker, color=look.color, ms=4.2, mec="white", mew=0.5)
+            axes.plot(
+                rates[place],
+                heights[place],
+                marker=look.marker,
+                color=look.color,
+                ms=6.5 if look.marker == "*" else 4.2,
+            )
     ours = tune["learning_rate"].sel({"method": [name for name in SHOWN if name in tune["method"].values]})
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
@@ -127,6 +132,7 @@ def accuracy_axes(axes: Axes, runs: xr.Dataset, optimum: xr.Dataset, title: str)
     best = 1 - float(optimum["test_error"][0])
     axes.axhline(best, color="0.45", lw=0.8, ls=DOTTED, zorder=1, label="at the minimum of f")
     axes.set_ylim(best - 0.16, best + 0.02)
+    axes.yaxis.set_major_locator(MultipleLocator(0.05))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.legend(loc="lower right", fontsize=6.0, handlelength=2.2, labelspacing=0.25)
     axes.set(xlabel="passes over the data", ylabel="test accuracy", title=title, xlim=(0, runs["pass"].values[-1]))
@@ -167,7 +173,7 @@ def rank_axes(axes: Axes, best: xr.Dataset) -> None:
     ]
     axes.legend(handles=markers, loc="lower left", title="learning rate", alignment="left")
     passes = float(best["pass"].values[-1])
-    axes.set(xlabel="f − f* (nats)", title=f"after {passes:g} passes, each at its best learning rate")
+    axes.set(xlabel="f − f* (nats)", title=f"after {passes:g} passes, best learning rates")
 
 
 def geometric(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import xarray as xr
+from scipy.stats import t
 
 from landscape.figures.analysis import dataset
 from landscape.figures.methods import method_look
@@ -14,6 +15,8 @@ from landscape.figures.style import number
 
 NAMED = 4
 """How many of the best methods are named."""
+NAMED_AT_EDGE = 6
+"""Up to so many methods at an edge of their grids are named, more are only counted."""
 
 
 def softmax_caption(tree: xr.DataTree, node: str) -> str:
@@ -23,22 +26,22 @@ def softmax_caption(tree: xr.DataTree, node: str) -> str:
     last, passes = best.isel({"pass": -1}), float(best["pass"].values[-1])
     rankings = " ".join(_ranking(last, str(kind)) for kind in best["schedule"].values)
     tuned = best.sel({"method": untuned["method"].values})
+    loss, gap, slope, error = (float(optimum[name][0]) for name in ("loss", "gap", "gradient_norm", "test_error"))
     return (
-        f"Softmax regression on {about['samples']} samples of {optimum['data'].values[0]} with an L2 term "
-        f"(μ = {about['mu']:g}). Weights and biases are one {about['classes']} × {about['inputs']} matrix, on which Muon "
-        "and every norm acts: nothing is left to AdamW. "
-        f"f* = {float(optimum['loss'][0]):.6f} nats, known to {float(optimum['gap'][0]):.0e} (by strong convexity: "
-        f"‖∇f‖ = {float(optimum['gradient_norm'][0]):.0e}). {best.sizes['method']} methods, each with "
-        f"{tune.sizes['rate']} learning rates in half decades; the one with the lowest mean f − f* at the end on "
-        f"{tune.sizes['tuning_seed']} tuning seeds is shown on {best.sizes['seed']} others, with the same starts and the "
-        f"same batches of {about['batch_size']} for all. {_edges(best)} Only the learning rate is tuned; all else is at "
-        f"its default{_settings(tune)}. All runs take {passes:g} passes of gradients: GD and L-BFGS of the full batch, "
-        "L-BFGS with every evaluation of its line search, for which the rate is the first trial; SAM and ASAM two for "
+        f"Softmax regression on {about['samples']} samples of {optimum['data'].values[0]} with an L2 term (μ = "
+        f"{about['mu']:g}). Weights and biases are one {about['classes']} × {about['inputs']} matrix, on which Muon "
+        f"and every norm acts: nothing is left to AdamW. f* = {loss:.6f} nats, known to {gap:.0e} by strong convexity "
+        f"(‖∇f‖ = {slope:.0e}). {best.sizes['method']} methods, each with {tune.sizes['rate']} learning rates in half "
+        f"decades: that with the lowest mean f − f* at the end on {tune.sizes['tuning_seed']} seeds is shown on "
+        f"{best.sizes['seed']} others, with the same starts and the same batches of {about['batch_size']} for all. "
+        f"{_edges(best)} Only the learning rate is tuned; all else is at its default{_settings(tune)}; AdamW's own "
+        f"decay comes on top of the L2 term. All runs take {passes:g} passes of gradients: GD and L-BFGS of the full "
+        "batch, L-BFGS with every evaluation of its line search, whose first trial the rate is; SAM and ASAM two for "
         "each step, so half the steps. steepest-NORM is x + α LMO(g), scaled-NORM x + α ‖g‖∗ LMO(g); for one matrix "
-        "Frobenius is ℓ2. Top: geometric mean and range over seeds. Middle: mean over tuning seeds, the chosen rate "
-        f"marked. Right, and here in brackets: 95 % intervals of geometric means. {rankings} The lecture's setting, not "
-        f"tuned, test accuracy: {_accuracies(untuned)}. Tuned: {_accuracies(tuned)}; at the minimum of f "
-        f"{1 - float(optimum['test_error'][0]):.1%}."
+        "Frobenius is ℓ2. Top: geometric mean and range over seeds. Middle: mean over the seeds of the tuning, the "
+        f"chosen rate marked. Right, and here in brackets: 95 % intervals of geometric means. {rankings} The lecture's "
+        f"setting, not tuned, test accuracy: {_accuracies(untuned)}. Tuned: {_accuracies(tuned)}. At the minimum of f: "
+        f"{1 - error:.1%}."
     )
 
 
@@ -66,6 +69,8 @@ def _edges(best: xr.Dataset) -> str:
     ]
     if not at_edge:
         return "No chosen rate is at an edge of its grid."
+    if len(at_edge) > NAMED_AT_EDGE:
+        return f"{len(at_edge)} of {best['at_edge'].size} chosen rates are at an edge of their grids."
     return f"At an edge of their grids, so not tuned to the end: {', '.join(at_edge)}."
 
 
@@ -100,9 +105,7 @@ def _accuracies(runs: xr.Dataset) -> str:
     for name in runs["method"].values:
         for kind in runs["schedule"].values:
             one = runs.sel({"method": name, "schedule": kind})
-            middle, low, high = (float(1 - part) for part in geometric(one["test_error"].isel({"pass": -1}).values))
-            parts.append(
-                f"{method_look(str(name)).label} (α = {float(one['learning_rate']):g}, {kind}) {middle:.1%} "
-                f"[{high:.1%}, {low:.1%}]"
-            )
+            right, label = 1 - one["test_error"].isel({"pass": -1}).values, method_look(str(name)).label
+            half = float(t.ppf(0.975, right.size - 1) * right.std(ddof=1) / np.sqrt(right.size))
+            parts.append(f"{label} (α = {float(one['learning_rate']):g}, {kind}) {right.mean():.1%} ± {half:.1%}")
     return ", ".join(parts)
