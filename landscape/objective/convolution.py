@@ -35,11 +35,6 @@ def _backward(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, w
     return results[wanted]
 
 
-def _of_shape(like: Tensor, shape: torch.Size) -> Tensor:
-    """A tensor that is nothing but its shape."""
-    return like.new_empty(1).expand(shape)
-
-
 class Convolution(torch.autograd.Function):
     """The derivative by g: the convolution `x * w` itself, with a bias where there is one."""
 
@@ -72,7 +67,7 @@ class InputGradient(torch.autograd.Function):
         """Of the input's shape."""
         ctx.save_for_backward(gradient, weight)
         ctx.geometry = geometry
-        return _backward(gradient, _of_shape(gradient, shape), weight, geometry, 0)
+        return _backward(gradient, gradient.new_empty(shape), weight, geometry, 0)
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> Any:
@@ -95,7 +90,7 @@ class WeightGradient(torch.autograd.Function):
         """Of the weight's shape."""
         ctx.save_for_backward(gradient, x)
         ctx.geometry = geometry
-        return _backward(gradient, x, _of_shape(gradient, shape), geometry, 1)
+        return _backward(gradient, x, gradient.new_empty(shape), geometry, 1)
 
     @staticmethod
     def backward(ctx: Any, weight: Tensor) -> Any:

@@ -177,7 +177,9 @@ class Curvature(ABC):
             piece = self._build(0, batch)
             return piece, max(1, piece.held)
         module = self._standing.module.module
-        piece, graph = measure(lambda: self._build(0, batch), [*module.parameters(), *module.buffers()])
+        whole = leaves(getattr(self._standing.objective.samples, "targets", ()))  # batches are views of them
+        known = [*module.parameters(), *module.buffers(), *whole]
+        piece, graph = measure(lambda: self._build(0, batch), known)
         return piece, max(1, graph + piece.held)
 
     def _try_linearized(self, piece: Piece, batch: Batch, count: int, expected: int) -> tuple[int, str]:
