@@ -53,6 +53,9 @@ class Infinite:
 
 Count = Annotated[int, Range(1)]
 Seed = Annotated[int, Range(0)]
+NonNegativeCount = Annotated[int, Range(0)]
+Draws = Annotated[int, Range(2)]
+"""A number of draws whose scatter tells the standard error."""
 Fraction = Annotated[float, Range(0, 1)]
 NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, open=True)]

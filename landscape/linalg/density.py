@@ -107,12 +107,12 @@ class Spectrum:
             raise RequestError(f"the confidence of a band must be between 0 and 1, got {confidence}")
         if grid is None:
             grid = torch.linspace(low - 4 * sigma, high + 4 * sigma, num_points, dtype=torch.float64)
-        each = torch.stack([self._smoothed(probe, grid, sigma) for probe in range(len(self.nodes))])
+        each = torch.stack([self.smoothed(probe, grid, sigma) for probe in range(len(self.nodes))])
         mean, count = each.mean(0), len(each)
         half = each.std(0) / math.sqrt(count) * float(stdtrit(count - 1, (1 + confidence) / 2))
         return Density(grid, mean, (mean - half).clamp(min=0), mean + half, sigma)
 
-    def _smoothed(self, probe: int, grid: Tensor, sigma: float) -> Tensor:
+    def smoothed(self, probe: int, grid: Tensor, sigma: float) -> Tensor:
         """The density as one probe sees it, shape `(n,)`."""
         apart = (grid[:, None] - self.nodes[probe]) / sigma
         kernel = (-apart.square() / 2).exp() / (sigma * math.sqrt(2 * math.pi))

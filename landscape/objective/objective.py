@@ -194,7 +194,7 @@ class Objective:
         self.module.place(theta)
         gradient = torch.zeros_like(self.module.theta)
         total, count = 0.0, 0.0
-        with self._evaluation_mode(), self.module.differentiable():
+        with self.evaluation_mode(), self.module.differentiable():
             for batch in self.samples.batches(self.batch_size):
                 values, counts = self._batch_loss(batch)
                 gradient += self.module.gradient_of(values.sum())
@@ -232,7 +232,7 @@ class Objective:
         Raises:
             RequestError: If the model can't take the data, the loss isn't per sample, or a label is no class.
         """
-        with torch.no_grad(), self._evaluation_mode():
+        with torch.no_grad(), self.evaluation_mode():
             inputs, targets = self.samples.first(2)
             outputs = self.module(inputs)
             if self.loss_function is cross_entropy:
@@ -258,7 +258,7 @@ class Objective:
         return float(estimate), float(residuals.std()) / math.sqrt(n) * math.sqrt(1 - n / population)
 
     @contextmanager
-    def _evaluation_mode(self) -> Iterator[None]:
+    def evaluation_mode(self) -> Iterator[None]:
         """The model as it is evaluated; one that draws random numbers even so gets the same ones each time."""
         with preserved_rng(self.device, seed=0):
             if self.batchnorm == "batch":
@@ -277,7 +277,7 @@ class Objective:
         self.module.place(theta)
         functions = {"loss": self.loss_function, **self.metrics}
         pieces: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in functions}
-        with self._evaluation_mode():
+        with self.evaluation_mode():
             for inputs, targets in self.samples.batches(self.batch_size):
                 outputs = self.module(inputs)
                 for name, function in functions.items():

@@ -1,0 +1,1 @@
+"""Sharpness in all its forms: one measure per file, each with its definition, units and standard error."""
