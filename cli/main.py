@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a network and store its checkpoint and history.",
     "connect": "Fit low-loss curves between checkpoints and store the loss along them.",
     "surface": "Evaluate the loss on a grid around checkpoints, along one to three directions.",
+    "sharpness": "Measure how sharp the loss is at checkpoints.",
     "figure": "Draw a figure of the lecture from its stored result, or compute it.",
     "show": "Summarise a store and draw its figure.",
     "data": "List the data sets and where they were found.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,18 +16,21 @@ import click
     "target",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw the store: FILE.pdf and FILE.svg are vector graphics, FILE.png has 300 dots per inch.",
+    help="Draw the store: FILE.pdf and FILE.svg are vector graphics, FILE.png has 300 dots per inch. Of a surface, "
+    "FILE.html can be turned in a browser (needs plotly), and FILE.vts is for ParaView.",
 )
 @click.option(
     "--picture",
     metavar="NAME",
-    help="Which picture: all (default); planes, curves or matrix of a connect store, relief or sections of a surface.",
+    help="Which picture: all (default); planes, curves or matrix of a connect store, relief or sections of a surface, "
+    "spectrum or rho of sharpness.",
 )
 @click.option("--pair", type=int, help="The pair that is drawn, where a store has several; the first by default.")
 @click.option("--checkpoint", metavar="NAME", help="The checkpoint whose surface is drawn; all by default.")
 @click.option("--quantity", metavar="NAME", help="What is drawn of a surface: loss (default), error or a metric.")
 @click.option("--split", metavar="NAME", help="Split of the contour panels and the matrix, train by default.")
 @click.option("--against", metavar="AXIS", help="Horizontal axis of the lines: t (default) or arc-length.")
+@click.option("--height", metavar="SCALE", help="Height in FILE.html and FILE.vts: log (default), as the colours, or linear.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def show(
@@ -38,6 +42,7 @@ def show(
     quantity: str | None,
     split: str | None,
     against: str | None,
+    height: str | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -48,18 +53,23 @@ def show(
     """
     from landscape import figures
     from landscape.errors import RequestError
+    from landscape.figures import export, style
     from landscape.sweeps import store as stores
 
-    options = {"pair": pair, "split": split, "against": against, "checkpoint": checkpoint, "quantity": quantity}
+    options: dict[str, Any] = {"pair": pair, "split": split, "against": against}
+    options |= {"checkpoint": checkpoint, "quantity": quantity, "height": height}
     for option, value in {**options, "picture": picture}.items():
         if target is None and value is not None:
             raise RequestError(f"--{option} is about the figure, but none is asked for: add --figure FILE")
     if target is not None:
-        figures.check_target(target, overwrite)
+        figures.check_target(target, overwrite, (*style.SUFFIXES, *export.WRITERS))
     tree = stores.open(store)
     try:
         found = figures.summary(tree)
-        if target is not None:
+        if target is not None and target.suffix.lower() in export.WRITERS:
+            export.export(tree, target, overwrite=overwrite, picture=picture, **options)
+            click.echo(f"drawn: {target}", err=True)
+        elif target is not None:
             drawn = figures.draw(tree, picture or "all", **options)
             figures.save(drawn, target, overwrite=overwrite)
             click.echo(f"drawn: {target}", err=True)

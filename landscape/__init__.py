@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from landscape.objective.objective import Objective
     from landscape.optimizers.registry import make_optimizer
     from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect, load_curve
+    from landscape.studies.sharpness import SharpnessRecipe, sharpness
     from landscape.studies.surface import SurfaceRecipe, surface
     from landscape.sweeps.store import open
 
@@ -32,6 +33,7 @@ _HOMES = {
     "Line": "landscape.geometry.slices",
     "Objective": "landscape.objective.objective",
     "Polyline": "landscape.geometry.slices",
+    "SharpnessRecipe": "landscape.studies.sharpness",
     "SurfaceRecipe": "landscape.studies.surface",
     "TrainingRecipe": "landscape.networks.training",
     "build_model": "landscape.networks.models",
@@ -42,6 +44,7 @@ _HOMES = {
     "load_data": "landscape.networks.datasets",
     "make_optimizer": "landscape.optimizers.registry",
     "open": "landscape.sweeps.store",
+    "sharpness": "landscape.studies.sharpness",
     "surface": "landscape.studies.surface",
     "train": "landscape.networks.training",
 }
@@ -54,6 +57,7 @@ __all__ = [
     "Line",
     "Objective",
     "Polyline",
+    "SharpnessRecipe",
     "SurfaceRecipe",
     "TrainingRecipe",
     "build_model",
@@ -64,6 +68,7 @@ __all__ = [
     "load_data",
     "make_optimizer",
     "open",
+    "sharpness",
     "surface",
     "train",
 ]

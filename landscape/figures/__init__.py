@@ -14,6 +14,7 @@ from landscape.figures.curve import curve_figure
 from landscape.figures.matrix import matrix_figure
 from landscape.figures.relief import relief_figure, sections_figure
 from landscape.figures.report import report
+from landscape.figures.sharpness import measures_figure, rho_figure, spectrum_figure
 from landscape.figures.style import StyledFigure, check_target, save
 from landscape.figures.summary import summary
 from landscape.figures.surface import surface_figure
@@ -29,11 +30,14 @@ __all__ = [
     "curve_figure",
     "draw",
     "matrix_figure",
+    "measures_figure",
     "planes_figure",
     "relief_figure",
     "report",
+    "rho_figure",
     "save",
     "sections_figure",
+    "spectrum_figure",
     "summary",
     "surface_figure",
     "train_figure",
@@ -47,6 +51,7 @@ PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
         "matrix": matrix_figure,
     },
     "surface": {"all": surface_figure, "relief": relief_figure, "sections": sections_figure},
+    "sharpness": {"all": measures_figure, "spectrum": spectrum_figure, "rho": rho_figure},
     "train": {"all": train_figure},
 }
 """The pictures of each kind of store; `all` is the one drawn unless another is asked for."""
@@ -59,6 +64,9 @@ OPTIONS: dict[Callable[..., StyledFigure], tuple[str, ...]] = {
     surface_figure: ("checkpoint", "split", "quantity"),
     relief_figure: ("checkpoint", "split", "quantity"),
     sections_figure: ("checkpoint", "quantity"),
+    measures_figure: ("split",),
+    spectrum_figure: ("split",),
+    rho_figure: ("split",),
     train_figure: (),
 }
 

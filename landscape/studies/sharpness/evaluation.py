@@ -1,0 +1,68 @@
+"""Measures at one checkpoint on one split: the factory of the study's sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.measures.measured import State
+from landscape.measures.registry import MEASURES, measure
+from landscape.objective.objective import Objective
+from landscape.studies.grids import Evaluate
+from landscape.studies.sharpness.journal import FileJournal
+
+DENSITY = "hessian_density"
+SKIPPED = (DENSITY, f"{DENSITY}_stderr", f"{DENSITY}_low", f"{DENSITY}_high")
+"""What is computed again on axes that all checkpoints share."""
+
+
+def flat(
+    name: str, objective: Objective, settings: Mapping[str, Any], seed: int, journal: Any
+) -> dict[str, np.ndarray]:
+    """A measure's results as a store has them: `<measure>`, `<measure>_stderr` and further ones."""
+    generator = torch.Generator().manual_seed(seed)
+    found = measure(name, objective, generator=generator, journal=journal, checked=True, **settings)
+    more = {f"{name}_{part}": value for part, value in found.more.items()}
+    values = {name: found.value, f"{name}_stderr": found.stderr, **more}
+    return {key: value for key, value in values.items() if key not in SKIPPED}
+
+
+def variable_dims(names: Any) -> dict[str, tuple[str, ...]]:
+    """The own dimensions of each variable of some measures."""
+    dims: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        entry = MEASURES[name]
+        dims |= {name: entry.dims, f"{name}_stderr": entry.dims}
+        dims |= {f"{name}_{part}": own for part, own in entry.more.items()}
+    return {key: own for key, own in dims.items() if key not in SKIPPED}
+
+
+def sharpness_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
+    """Take all measures at one checkpoint on one split.
+
+    Args:
+        arguments: `networks`, one for each checkpoint, `labels` of these, the `seed`, and `measures` with their
+            settings.
+    """
+    networks, labels, chosen = arguments["networks"], arguments["labels"], arguments["measures"]
+
+    def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
+        (checkpoint,), (split,) = coordinates["checkpoint"], coordinates["split"]
+        objective = networks[labels.index(checkpoint)].objectives((split,))[split]
+        done = FileJournal(task.scratch)
+        values: dict[str, np.ndarray] = {}
+        for number, (name, settings) in enumerate(chosen.items()):
+            task.report(number / len(chosen), measure=name)
+
+            def take(name: str = name, settings: Mapping[str, Any] = settings) -> State:
+                journal = FileJournal(task.scratch.with_name(f"{task.scratch.name}-{name}"))
+                found = flat(name, objective, settings, arguments["seed"], journal)
+                return {key: torch.from_numpy(np.array(value)) for key, value in found.items()}
+
+            values |= {key: value.numpy()[None, None] for key, value in done(take).items()}
+        return values
+
+    return evaluate
