@@ -30,7 +30,9 @@ import click
 @click.option("--quantity", metavar="NAME", help="What is drawn of a surface: loss (default), error or a metric.")
 @click.option("--split", metavar="NAME", help="Split of the contour panels and the matrix, train by default.")
 @click.option("--against", metavar="AXIS", help="Horizontal axis of the lines: t (default) or arc-length.")
-@click.option("--height", metavar="SCALE", help="Height in FILE.html and FILE.vts: log (default), as the colours, or linear.")
+@click.option(
+    "--height", metavar="SCALE", help="Height in FILE.html and FILE.vts: log (default), as the colours, or linear."
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def show(

@@ -59,6 +59,16 @@ class Scale:
         masked: np.ma.MaskedArray[Any, Any] = np.ma.masked_where(~finite, np.log1p(excess / self.gap))
         return masked
 
+    def relief(self, values: np.ndarray, height: str = "log") -> np.ndarray:
+        """Heights of a relief, at most that of the last level; NaN where the value isn't finite.
+
+        Args:
+            values: Values.
+            height: `log` for those of `height`, `linear` for the values themselves.
+        """
+        lowered = np.where(np.isfinite(values), np.minimum(values, self.levels[-1]), np.nan)
+        return lowered if height == "linear" else np.asarray(self.height(lowered).filled(np.nan))
+
     @property
     def mappable(self) -> ScalarMappable:
         """Colours and boundaries, for the colour bar."""

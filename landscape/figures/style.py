@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -166,7 +166,7 @@ def whole(axes: Axes) -> Figure:
     return part.figure if isinstance(part, SubFigure) else part
 
 
-def check_target(path: str | Path, overwrite: bool = False) -> Path:
+def check_target(path: str | Path, overwrite: bool = False, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Check that a figure can be saved at a path, before anything is computed.
 
     Raises:
@@ -174,8 +174,8 @@ def check_target(path: str | Path, overwrite: bool = False) -> Path:
             overwritten.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise RequestError(f"can't save a figure as '{path.name}': expected a name that ends in {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes:
+        raise RequestError(f"can't save a figure as '{path.name}': expected a name that ends in {', '.join(suffixes)}")
     if path.is_dir():
         raise RequestError(f"can't save a figure as '{path}': it is a folder; name a file in it")
     if not path.parent.is_dir():

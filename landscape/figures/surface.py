@@ -86,7 +86,9 @@ class Chosen:
         return f"{letter} (in units of the direction)"
 
 
-def choose(tree: xr.DataTree, checkpoint: str | None, split: str | None, quantity: str | None) -> Chosen:
+def choose(
+    tree: xr.DataTree, checkpoint: str | None, split: str | None, quantity: str | None, limit: int | None = SHOWN
+) -> Chosen:
     """Choose what is drawn.
 
     Args:
@@ -94,6 +96,7 @@ def choose(tree: xr.DataTree, checkpoint: str | None, split: str | None, quantit
         checkpoint: Name of a checkpoint; all if None.
         split: Name of a split; `train` if None.
         quantity: `loss` (if None), `error` or another metric.
+        limit: Largest number of checkpoints, None for all.
 
     Raises:
         RequestError: If the store lacks one of them.
@@ -106,7 +109,7 @@ def choose(tree: xr.DataTree, checkpoint: str | None, split: str | None, quantit
     names = [str(name) for name in data["checkpoint"].values]
     if checkpoint is not None and checkpoint not in names:
         raise unknown("checkpoint", checkpoint, names)
-    data = data.sel(checkpoint=names if checkpoint is None else [checkpoint]).isel(checkpoint=slice(SHOWN))
+    data = data.sel(checkpoint=names if checkpoint is None else [checkpoint]).isel(checkpoint=slice(limit))
     order = ("checkpoint", *reversed(axes_of(data)))
     values = data[quantity].sel(split=split).transpose(*order)
     computed = data["status"].transpose(*order).values > 0
