@@ -20,7 +20,7 @@ from torch import Tensor
 
 from landscape.errors import RequestError, unknown
 from landscape.geometry.measure import gram
-from landscape.geometry.slices import combine
+from landscape.objective.combination import combine
 from landscape.objective.parameters import Layout
 
 NORMALIZATIONS = ("none", "unit", "filter", "layer")

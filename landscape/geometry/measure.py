@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from landscape.errors import RequestError
-from landscape.geometry.slices import Affine, Curve, combine
+from landscape.geometry.slices import Affine, Curve
+from landscape.objective.combination import combine
 
 QUADRATURE_NODES = 32
 """Gauss–Legendre nodes for each smooth stretch of a curve."""

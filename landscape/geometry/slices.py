@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import RequestError, unknown
+from landscape.objective.combination import combine
 
 
 class Slice(ABC):
@@ -40,23 +41,6 @@ class Slice(ABC):
         if not isinstance(coordinates, Tensor):
             coordinates = torch.tensor(coordinates, dtype=torch.float64)
         return combine(self.basis(coordinates), self.points)
-
-
-def combine(coefficients: Tensor, points: Tensor) -> Tensor:
-    """Linear combinations of points: coefficients `(*, n)` and points `(n, D)` to `(*, D)`.
-
-    Terms with coefficient 0 are left out (0 · inf is not 0), and single points come out exactly.
-    """
-    flat = coefficients.reshape(-1, len(points))
-    result = points.new_zeros(len(flat), points.shape[1])
-    for row, weights in zip(result, flat.tolist(), strict=True):
-        terms = [(weight, point) for weight, point in zip(weights, points, strict=True) if weight != 0]
-        if len(terms) == 1 and terms[0][0] == 1:
-            row.copy_(terms[0][1])
-            continue
-        for weight, point in terms:
-            row.add_(point, alpha=weight)
-    return result.view(*coefficients.shape[:-1], points.shape[1])
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class _Planning(_Watching):
         return F.batch_norm(**arguments)
 
     def used(self, *trees: Any) -> None:
-        for tensor in _tensors(trees):
+        for tensor in tensors_of(trees):
             number, _ = self.outputs.get(id(tensor), (0, None))
             self.spoilt.add(number)
 
@@ -146,11 +146,15 @@ class Shortened(_Watching):
         """Run a convolution, with the BatchNorm that it takes up."""
         layer = self.plan.get(self.calls)
         if layer is not None:
-            arguments = _fold(arguments, layer)
+            arguments = self.fold(arguments, layer)
         output: Tensor = convolve(function, **_renamed(arguments)) if self.own else function(**arguments)
         if layer is not None:
             self.pending[id(output)] = (output, layer)
         return output
+
+    def fold(self, arguments: dict[str, Any], layer: _BatchNorm) -> dict[str, Any]:
+        """The arguments of the convolution that has taken up a BatchNorm."""
+        return fold(arguments, layer)
 
     def normalization(self, arguments: dict[str, Any]) -> Tensor:
         """Run a BatchNorm; return what its convolution has done already."""
@@ -164,7 +168,7 @@ class Shortened(_Watching):
 
     def used(self, *trees: Any) -> None:
         """Refuse another use of a folded convolution's output."""
-        if self.pending and any(id(tensor) in self.pending for tensor in _tensors(trees)):
+        if self.pending and any(id(tensor) in self.pending for tensor in tensors_of(trees)):
             raise UnexpectedUseError
 
     def __exit__(self, *exception: Any) -> None:
@@ -174,7 +178,7 @@ class Shortened(_Watching):
             raise UnexpectedUseError
 
 
-def _fold(arguments: dict[str, Any], layer: _BatchNorm) -> dict[str, Any]:
+def fold(arguments: dict[str, Any], layer: _BatchNorm) -> dict[str, Any]:
     """The arguments of the convolution that has taken up a BatchNorm."""
     mean, variance = layer.running_mean, layer.running_var
     assert mean is not None
@@ -203,12 +207,12 @@ def _asks_for_kind(function: Any) -> bool:
     )
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
+def tensors_of(tree: Any) -> Iterator[Tensor]:
     """The tensors among the arguments of a function."""
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, Mapping):
-        yield from _tensors(tuple(tree.values()))
+        yield from tensors_of(tuple(tree.values()))
     elif isinstance(tree, (tuple, list)):
         for value in tree:
-            yield from _tensors(value)
+            yield from tensors_of(value)

@@ -138,7 +138,7 @@ class Objective:
         r"""The value :math:`L(\theta)` in units of the loss (nats for cross-entropy), theta of shape `(D,)`."""
         values, counts = self.losses(theta)
         total = values.double().sum() / counts.double().sum()
-        return float(total) + self._penalty(theta)
+        return float(total) + self.penalty(theta)
 
     def losses(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         r"""Each sample's loss, without the L2 term.
@@ -149,7 +149,7 @@ class Objective:
         Returns:
             Values :math:`\ell_i(\theta)` (sums for a token loss) and counts (1, or the tokens), both `(n,)`.
         """
-        return self._per_sample(theta)["loss"]
+        return self.per_sample(theta)["loss"]
 
     def evaluate(self, theta: Tensor) -> dict[str, float]:
         r"""Loss and metrics at one point.
@@ -163,9 +163,9 @@ class Objective:
             single one of several.
         """
         result: dict[str, float] = {}
-        for name, (values, counts) in self._per_sample(theta).items():
-            result[name], result[f"{name}_stderr"] = self._estimate(values.double(), counts.double())
-        result["loss"] += self._penalty(theta)
+        for name, (values, counts) in self.per_sample(theta).items():
+            result[name], result[f"{name}_stderr"] = self.estimate(values.double(), counts.double())
+        result["loss"] += self.penalty(theta)
         return result
 
     def values(self, thetas: Tensor) -> dict[str, np.ndarray]:
@@ -202,7 +202,7 @@ class Objective:
                 count += len(values) if counts is None else float(counts.sum())
         gradient /= count
         gradient += self.weight_decay * self.module.layout.flatten(self.module.tensors)
-        return total / count + self._penalty(theta), gradient
+        return total / count + self.penalty(theta), gradient
 
     def minibatch_gradient(self, theta: Tensor, batch: Batch, seed: int | None = None) -> tuple[Tensor, Tensor]:
         r"""Value and gradient on one minibatch as in training: BatchNorm by the batch, dropout on.
@@ -241,10 +241,11 @@ class Objective:
                 per_sample(function, outputs, targets, batch_length(targets), name)
         self.minibatch_gradient(self.theta, (inputs, targets), seed=0)
 
-    def _penalty(self, theta: Tensor) -> float:
+    def penalty(self, theta: Tensor) -> float:
+        r"""The L2 term :math:`\frac\lambda2 \|\theta\|^2` at theta, shape `(D,)`."""
         return 0.5 * self.weight_decay * float(theta.double().square().sum()) if self.weight_decay else 0.0
 
-    def _estimate(self, values: Tensor, counts: Tensor) -> tuple[float, float]:
+    def estimate(self, values: Tensor, counts: Tensor) -> tuple[float, float]:
         """Mean and standard error; for token sums that of the ratio estimator."""
         estimate = values.sum() / counts.sum()
         n, population = len(values), self.population
@@ -272,7 +273,7 @@ class Objective:
         return per_sample(self.loss_function, self.module(inputs), targets, batch_length(targets), "loss")
 
     @torch.no_grad()
-    def _per_sample(self, theta: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    def per_sample(self, theta: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Values and counts of the loss and each metric for all samples, in order."""
         self.module.place(theta)
         functions = {"loss": self.loss_function, **self.metrics}

@@ -114,10 +114,11 @@ class Samples:
                 self._length = sum(batch_length(targets) for _, targets in self.batches(0))
         return self._length
 
-    def batches(self, size: int) -> Iterator[Batch]:
+    def batches(self, size: int, *, shared: bool = False) -> Iterator[Batch]:
         """Read all samples in order.
 
         Args:
+            shared: Whether to give views of the inputs, for models that don't write into them, instead of copies.
             size: Samples in a batch, the last one possibly smaller; a single one left over joins the batch before,
                 since BatchNorm has no statistics of it. A loader keeps its own batches.
 
@@ -133,7 +134,7 @@ class Samples:
         start, length = 0, len(self)
         while start < length:
             stop = length if start + size + 1 == length and size > 1 else start + size
-            yield self._cut(slice(start, stop))
+            yield self._cut(slice(start, stop), shared)
             start = stop
 
     def select(self, index: Tensor) -> Batch:
@@ -142,11 +143,11 @@ class Samples:
             raise RequestError("random batches need data as tensors (inputs, targets), not a loader")
         return self._cut(index)
 
-    def _cut(self, index: slice | Tensor) -> Batch:
-        """Some samples; a copy of the inputs, into which models may write."""
+    def _cut(self, index: slice | Tensor, shared: bool = False) -> Batch:
+        """Some samples; a copy of the inputs, into which models may write, unless they are shared."""
 
         def cut(tensor: Tensor) -> Tensor:
-            return _widen(tensor[index].clone() if isinstance(index, slice) else tensor[index])
+            return _widen(tensor[index].clone() if isinstance(index, slice) and not shared else tensor[index])
 
         return map_tensors(cut, self.inputs), map_tensors(lambda tensor: _widen(tensor[index]), self.targets)
 

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from landscape.errors import RequestError, unknown
-from landscape.geometry.slices import CURVES, Curve, combine, make_curve, straight_control_points
+from landscape.geometry.slices import CURVES, Curve, make_curve, straight_control_points
 from landscape.networks.loop import History, Report, Resume, fit
 from landscape.networks.sampling import Shuffle, mix
+from landscape.objective.combination import combine
 from landscape.objective.objective import Objective
 from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters, takes_full_batch
 from landscape.optimizers.schedules import find_schedule
