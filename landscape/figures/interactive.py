@@ -77,7 +77,7 @@ def interactive_figure(
     """
     chosen = choose(tree, checkpoint, split, quantity, limit=None)
     if len(chosen.axes) != 2:
-        instead = "a .pdf, .png or .svg file" + (" or .vts" if len(chosen.axes) == 3 else "")
+        instead = f"a {'.vts, ' if len(chosen.axes) == 3 else ''}.pdf, .png or .svg file"
         raise RequestError(
             f"an .html figure needs a surface with 2 axes, this one has {len(chosen.axes)}: name {instead}"
         )

@@ -2,12 +2,16 @@
 
 import json
 import runpy
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from landscape.cli.main import main
 
-TREES = runpy.run_path(str(Path(__file__).parents[1] / "figures" / "trees.py"))
+FIGURES = Path(__file__).parents[1] / "figures"
+TREES = runpy.run_path(str(FIGURES / "trees.py"))
+SURFACES = runpy.run_path(str(FIGURES / "test_surface.py"))
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +21,10 @@ def stores(tmp_path_factory):
     write(TREES["connect_tree"](3, huge=True), folder / "three.zarr")
     write(TREES["connect_tree"](2, done=35, planes=False), folder / "unfinished.zarr", complete=False)
     write(TREES["train_tree"](), folder / "train.zarr")
+    for name, axes in (("surface", 2), ("line", 1)):
+        tree = SURFACES["surface_tree"](axes=axes)
+        tree.attrs["recipe"] = json.dumps({"axes": axes})
+        write(tree, folder / f"{name}.zarr")
     return folder
 
 
@@ -67,7 +75,13 @@ def test_figure(stores, capsys, tmp_path, store, options):
     ("arguments", "message"),
     [
         (["nowhere.zarr"], "does not exist"),
-        (["three.zarr", "--figure", "a.gif"], ".pdf, .png, .svg"),
+        (["three.zarr", "--figure", "a.gif"], ".pdf, .png, .svg, .html, .vts"),
+        (["three.zarr", "--figure", "a.html"], ".html files hold surfaces"),
+        (["line.zarr", "--figure", "a.html"], "needs a surface with 2 axes, this one has 1"),
+        (["line.zarr", "--figure", "a.vts"], "needs a surface with 2 or 3 axes, this one has 1"),
+        (["surface.zarr", "--figure", "a.vts"], "--checkpoint (flat, sharp)"),
+        (["surface.zarr", "--figure", "a.html", "--height", "lin"], "did you mean 'linear'"),
+        (["surface.zarr", "--figure", "a.pdf", "--height", "log"], "has no option 'height'"),
         (["three.zarr", "--figure", "there.pdf"], "--overwrite"),
         (["three.zarr", "--figure", "missing/a.pdf"], "doesn't exist"),
         (["three.zarr", "--figure", "a.pdf", "--pair", "9"], "unknown pair '9'"),
@@ -89,6 +103,28 @@ def test_wrong_requests_are_one_line_and_write_nothing(stores, capsys, tmp_path,
     assert err.count("\n") == 1
     assert message in err
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("there.pdf", "mine")]
+
+
+def test_a_surface_for_a_browser_and_for_paraview(stores, capsys, tmp_path):
+    options = ["--split", "test", "--height", "linear"]
+    status, out, err = run(capsys, stores / "surface.zarr", "--figure", tmp_path / "a.html", *options)
+    assert status == 0
+    assert "surface store" in out
+    assert "a.html" in err
+    assert (tmp_path / "a.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+    grid = [stores / "surface.zarr", "--figure", tmp_path / "a.vts", "--checkpoint", "sharp"]
+    assert run(capsys, *grid, *options)[0] == 0
+    assert ElementTree.parse(tmp_path / "a.vts").getroot().tag == "VTKFile"
+    assert run(capsys, *grid)[0] == 2  # it is there already
+    assert run(capsys, *grid, "--overwrite")[0] == 0
+
+
+def test_a_missing_plotly_is_one_line(stores, capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    status, out, err = run(capsys, stores / "surface.zarr", "--figure", tmp_path / "a.html")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "torch-landscape[interactive]" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_figure_is_replaced_when_asked(stores, capsys, tmp_path):

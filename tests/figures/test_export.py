@@ -215,7 +215,7 @@ def test_heights_end_at_the_last_level():
     ("settings", "name", "options", "message"),
     [
         ({"axes": 1}, "a.html", {}, "needs a surface with 2 axes, this one has 1: name a .pdf"),
-        ({"axes": 3}, "a.html", {}, "this one has 3: name a .pdf, .png or .svg file or .vts"),
+        ({"axes": 3}, "a.html", {}, "this one has 3: name a .vts, .pdf, .png or .svg file"),
         ({"axes": 1}, "a.vts", {}, "needs a surface with 2 or 3 axes"),
         ({}, "a.vts", {}, r"choose one with --checkpoint \(flat, sharp\)"),
         ({}, "a.vts", {"checkpoint": "shap"}, "did you mean 'sharp'"),
