@@ -98,7 +98,7 @@ def check_connect(finish, tmp_path, delays, arguments):
     before = {path.name for path in tmp_path.iterdir()}
     finish(tmp_path, *arguments, "--out", "whole.zarr")
     path, kills = tmp_path / "killed.zarr", 0
-    marks = (lambda: any(tmp_path.rglob("tasks/*")), lambda: any(path.glob("connect/status/c/*/*/*")))
+    marks = (lambda: any(tmp_path.glob(".*.partial/tasks/*")), lambda: any(path.glob("connect/status/c/*/*/*")))
     for number, delay in enumerate(delays):
         kills += kill_when(tmp_path, (*arguments, "--out", "killed.zarr"), marks[number % 2], delay)
     assert kills > len(delays) // 2

@@ -30,10 +30,11 @@ def cases():
 
 @pytest.mark.parametrize(("name", "estimator", "goal"), [*cases()])
 def test_intervals_hold_the_trace(name, estimator, goal):
-    """Nominal 95 % intervals of 200 adaptive runs hold it in 90–99 %; their mean is unbiased; the goal is reached."""
+    """Nominal 95 % intervals of adaptive runs hold it in 90–99 %; their mean is unbiased; the goal is reached."""
     eigenvalues = SPECTRA[name]
     diagonal_matrix = torch.as_tensor(eigenvalues)  # probes are uniform on the sphere: a rotation changes nothing
     truth = eigenvalues.sum()
+    repetitions = 1000 if estimator is hutchinson else 200  # cheap; the true coverage is near 97 %
     runs = [
         estimator(
             lambda v: diagonal_matrix * v,
@@ -42,12 +43,12 @@ def test_intervals_hold_the_trace(name, estimator, goal):
             dtype=torch.float64,
             generator=seeded(seed),
         )
-        for seed in range(200)
+        for seed in range(repetitions)
     ]
     values = np.array([float(run.value) for run in runs])
     stderr = np.array([float(run.stderr) for run in runs])
     assert 0.90 <= np.mean(np.abs(values - truth) <= 1.96 * stderr) <= 0.99
-    assert abs(values.mean() - truth) <= 4 * values.std() / np.sqrt(200)
+    assert abs(values.mean() - truth) <= 4 * values.std() / np.sqrt(repetitions)
     assert (stderr <= goal * np.abs(values) * (1 + 1e-12)).all()
     assert values.std() <= 1.3 * goal * truth
 
