@@ -27,19 +27,20 @@ def ascent(
     """
     if not weights:
         return []
-    units = None if eta is None else [weight.abs() + eta for weight in weights]
+    units = None if eta is None else torch._foreach_add(torch._foreach_abs(list(weights)), eta)
     if units is not None:
-        gradients = [unit * gradient for unit, gradient in zip(units, gradients, strict=True)]
+        gradients = torch._foreach_mul(units, list(gradients))
     dtype = torch.float32
     for gradient in gradients:
         dtype = torch.promote_types(dtype, gradient.dtype)
     vector = torch.cat([gradient.reshape(-1).to(weights[0].device, dtype) for gradient in gradients])
-    pieces = torch.split(norm.lmo(vector), [weight.numel() for weight in weights])
+    direction, alike = norm.lmo(vector), len(set(rhos)) == 1
+    pieces = torch.split(-rhos[0] * direction if alike else direction, [weight.numel() for weight in weights])
     steps = [
-        (-rho * piece).view(weight.shape).to(weight.device, weight.dtype)
+        (piece if alike else -rho * piece).view(weight.shape).to(weight.device, weight.dtype)
         for rho, piece, weight in zip(rhos, pieces, weights, strict=True)
     ]
-    return steps if units is None else [unit * step for unit, step in zip(units, steps, strict=True)]
+    return steps if units is None else list(torch._foreach_mul(units, steps))
 
 
 def pull_back(
