@@ -20,8 +20,8 @@ from landscape.objective.module import PrivateModule, preserved_rng
 from landscape.objective.objective import Objective
 from landscape.objective.samples import leaves, map_tensors
 
-CACHE_BYTES = {"cpu": 1 << 20}
-"""What the largest layer's inputs and outputs may take: a core's second-level cache."""
+CACHE_BYTES = {"cpu": 1 << 21}
+"""What the largest layer's inputs and outputs may take: about what a core has of the caches."""
 GPU_BYTES = 1 << 28
 LARGEST_BATCH = {"cpu": 512}
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-11}

@@ -11,6 +11,7 @@ import torch
 
 from landscape.geometry.slices import Slice
 from landscape.objective.objective import Objective
+from landscape.objective.sliced import SlicedObjective
 from landscape.studies.network import Network
 from landscape.sweeps.schema import Status, Sweep, Variable
 
@@ -94,6 +95,7 @@ def slice_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     networks, slices, labels = arguments["networks"], arguments["slices"], arguments["labels"]
     axes, leading, splits = arguments["axes"], arguments["leading"], arguments["splits"]
     at_hand: dict[int, dict[str, Objective]] = {}
+    on_slice: dict[int, dict[str, SlicedObjective]] = {}
 
     def objectives(number: int) -> dict[str, Objective]:
         number = number if len(networks) > 1 else 0
@@ -112,7 +114,10 @@ def slice_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
             return {**nothing, **counts, "status": Status.STOPPED}
         grid = np.meshgrid(*(coordinates[axis] for axis in axes), indexing="ij")
         points = torch.from_numpy(np.stack([part.ravel() for part in reversed(grid)], axis=-1))
-        values = evaluate_points(losses, where, points, task)
+        if number not in on_slice:
+            on_slice.clear()
+            on_slice[number] = sliced(losses, where)
+        values = evaluate_points(on_slice[number], where, points, task)
         if arguments["samples"]:
             used = np.array([objective.num_samples for objective in losses.values()])
             values["samples"] = np.repeat(used[:, None], len(points), axis=1)
@@ -121,13 +126,24 @@ def slice_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     return evaluate
 
 
+def sliced(objectives: Mapping[str, Objective], where: Slice) -> dict[str, SlicedObjective]:
+    """The loss on each split over a slice; those that share a model go on doing so."""
+    points, shared = where.points, dict[int, SlicedObjective]()
+    result = {}
+    for name, objective in objectives.items():
+        key = id(objective.module)
+        result[name] = shared[key].on(objective) if key in shared else SlicedObjective(objective, points)
+        shared.setdefault(key, result[name])
+    return result
+
+
 def evaluate_points(
-    objectives: Mapping[str, Objective], where: Slice, coordinates: torch.Tensor, task: Any
+    objectives: Mapping[str, SlicedObjective], where: Slice, coordinates: torch.Tensor, task: Any
 ) -> dict[str, np.ndarray]:
-    """Evaluate points of a slice one after the other.
+    """Evaluate points of a slice one after the other, so that splits share statistics recomputed at a point.
 
     Args:
-        objectives: The loss on each split.
+        objectives: The loss on each split, over this slice: from `sliced`.
         where: The slice.
         coordinates: One row for each of P points.
         task: Told the progress.
@@ -135,12 +151,12 @@ def evaluate_points(
     Returns:
         Each quantity, shape `(splits, P)`.
     """
-    rows: list[list[dict[str, float]]] = []
-    for number, coordinate in enumerate(coordinates):
-        theta = where(coordinate)
-        rows.append([objective.evaluate(theta) for objective in objectives.values()])
-        task.report((number + 1) / len(coordinates))
-    return {name: np.array([[row[name] for row in point] for point in rows]).T for name in rows[0][0]}
+    rows: list[list[dict[str, np.ndarray]]] = []
+    coefficients = where.basis(coordinates)
+    for number in range(len(coefficients)):
+        rows.append([objective.values(coefficients[number : number + 1]) for objective in objectives.values()])
+        task.report((number + 1) / len(coefficients))
+    return {name: np.array([[row[name][0] for row in point] for point in rows]).T for name in rows[0][0]}
 
 
 def own_values(network: Network, splits: Sequence[str]) -> dict[str, np.ndarray]:

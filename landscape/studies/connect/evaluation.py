@@ -9,7 +9,8 @@ import torch
 
 from landscape.geometry.slices import Curve
 from landscape.objective.objective import Objective
-from landscape.studies.grids import Evaluate, evaluate_points, variables
+from landscape.objective.sliced import SlicedObjective
+from landscape.studies.grids import Evaluate, evaluate_points, sliced, variables
 from landscape.studies.network import Network
 from landscape.sweeps.schema import Sweep
 
@@ -42,11 +43,16 @@ def curve_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     """Evaluate a stretch of one curve: the factory of `curve_sweep`."""
     objectives = arguments["network"].objectives(arguments["splits"])
     curves = arguments["curves"]
+    on_curve: dict[tuple[str, int], dict[str, SlicedObjective]] = {}
 
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
         (pair,), (name,) = coordinates["pair"], coordinates["curve"]
         t = torch.from_numpy(coordinates["t"])
-        values = evaluate_points(objectives, curves[str(name)][pair], t, task)
+        curve, key = curves[str(name)][pair], (str(name), int(pair))
+        if key not in on_curve:
+            on_curve.clear()
+            on_curve[key] = sliced(objectives, curve)
+        values = evaluate_points(on_curve[key], curve, t, task)
         return {key: value[None, None] for key, value in values.items()}
 
     return evaluate
