@@ -83,5 +83,5 @@ $(STAMP)-venv:
 # Peers are never dependencies: nothing of ours imports them but benchmarks, and those say what is missing.
 $(PEERS)/.installed: $(INPUTS)
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --editable . pytorch-optimizer==4.1.0
+	$(PEERS)/bin/python -m pip install --quiet --editable . pytorch-optimizer==4.1.0 pyhessian==0.1 loss-landscapes==3.0.6
 	@touch $@
