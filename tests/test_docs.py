@@ -1,12 +1,15 @@
 """The documentation's Python runs, and does what the text says."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from click.testing import CliRunner
+from landscape.cli.main import cli
 from landscape.experiments.mechanism import Options
 from matplotlib.figure import Figure
 
@@ -80,6 +83,30 @@ def test_experiment_is_computed_once_and_drawn(extensions, tmp_path):
     tree = landscape.open(found)
     assert isinstance(experiment.figure(tree), Figure)
     assert re.fullmatch(r"The test error ends at \d+\.\d%\.", experiment.caption(tree))
+
+
+def test_optimizers_page_runs():
+    """Its Python, from top to bottom, and its commands, one epoch of each."""
+    text = (DOCS / "optimizers.md").read_text("utf-8")
+    names = {"__name__": "optimizers"}
+    torch.manual_seed(0)
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "optimizers.md", "exec"), names)
+    assert names["loss"].isfinite()
+    norms = [group["norm"] for group in names["spectral"].param_groups]
+    assert norms == ["spectral", "adamw", "adamw"]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_commands_of_the_optimizers_page_run(place, tmp_path, monkeypatch):
+    text = (DOCS / "optimizers.md").read_text("utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 4
+    monkeypatch.chdir(tmp_path)
+    program, *arguments = shlex.split(blocks[place].replace("\\\n", " "))
+    assert program == "landscape"
+    done = CliRunner().invoke(cli, [*arguments, "--epochs", "1"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
 
 
 def test_pages_name_existing_files():
