@@ -8,11 +8,13 @@ from click.testing import CliRunner
 
 BENCHMARKS = {
     "curve_step": ["--repetitions", "2", "--steps", "1"],
+    "eigenpairs": ["--samples", "40", "--batch-size", "20", "--k", "1"],
     "hvp": ["--repetitions", "1", "--products", "2", "--samples", "40", "--batch-size", "20"],
     "muon": ["--repetitions", "1", "--seconds", "0.001", "--size", "12 of 64x64"],
     "sam": ["--repetitions", "1", "--steps", "1", "--batch-size", "8"],
     "shampoo": ["--repetitions", "1", "--width", "16"],
     "startup": ["--repetitions", "1"],
+    "trace": ["--samples", "40", "--batch-size", "20", "--products", "20"],
 }
 
 
