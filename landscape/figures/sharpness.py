@@ -128,7 +128,7 @@ def rho_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure:
 
 @in_style
 def measures_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure:
-    """All measures side by side, each relative to the first checkpoint, as dots with 95 % intervals.
+    """All measures side by side, as dots with 95 % intervals, each relative to the first of several checkpoints.
 
     Args:
         tree: A store of kind `sharpness`.
@@ -149,31 +149,32 @@ def measures_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
         raise RequestError("the store holds no measure that is a number")
     figure = new_figure(PAGE if len(rows) > 12 else COLUMN, 0.7 + 0.17 * len(rows))
     axes = figure.subplots()
-    _dots(axes, rows)
-    axes.set_xlabel(f"relative to {_handles(data)[0].get_label()}")
+    alone = data.sizes["checkpoint"] == 1
+    _dots(axes, rows, np.array([1.0 if alone else values[0] for _, values, _ in rows]))
+    axes.set_xlabel("value, each in its own unit" if alone else f"relative to {_handles(data)[0].get_label()}")
     figure.legend(handles=_handles(data), loc="outside lower center", ncols=3)
     return figure
 
 
-def _dots(axes: Axes, rows: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """One line for each measure, one dot for each checkpoint."""
-    for height, (_, values, errors) in enumerate(rows):
-        first = values[0]
-        if not np.isfinite(first) or first == 0:
+def _dots(axes: Axes, rows: list[tuple[str, np.ndarray, np.ndarray]], units: np.ndarray) -> None:
+    """One line for each measure, one dot for each checkpoint, in its line's unit."""
+    shown = []
+    for height, ((_, values, errors), unit) in enumerate(zip(rows, units, strict=True)):
+        if not np.isfinite(unit) or unit == 0:
             continue
         for number, (value, error) in enumerate(zip(values, errors, strict=True)):
             if np.isfinite(value):
+                shown.append(value / unit)
                 colour = COLOURS[number % len(COLOURS)]
-                interval = Z * abs(error / first) if np.isfinite(error) else 0.0
-                axes.errorbar(value / first, height, xerr=interval, fmt="o", ms=3.4, color=colour, elinewidth=0.8)
+                interval = Z * abs(error / unit) if np.isfinite(error) else 0.0
+                axes.errorbar(value / unit, height, xerr=interval, fmt="o", ms=3.4, color=colour, elinewidth=0.8)
     axes.set_yticks(range(len(rows)), [title for title, _, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    shown = np.concatenate([values / values[0] for _, values, _ in rows if np.isfinite(values[0]) and values[0] != 0])
-    shown = shown[np.isfinite(shown)]
-    if (shown > 0).all():
-        axes.set_xscale("log")
-    else:  # a measure can be negative at one checkpoint
+    low, high = min(shown, default=1.0), max(shown, default=1.0)
+    if low <= 0:  # a measure can be negative at one checkpoint
         axes.set_xscale("symlog", linthresh=0.1)
+    elif high > 2 * low:
+        axes.set_xscale("log")
     axes.margins(x=0.08)
     axes.axvline(1, color="0.7", lw=0.5, zorder=0)
     axes.grid(axis="y", color="0.9", lw=0.4)
