@@ -67,10 +67,8 @@ class Extent(Numbers):
 @click.option(
     "--size",
     type=Numbers(int, "33 or 33,21"),
-    default="33",
-    show_default=True,
     metavar="N[,N…]",
-    help="Points along each axis, alpha first; one number stands for all.",
+    help="Points along each axis, alpha first; one number stands for all. 65; 33 for three axes or --exact.",
 )
 @click.option(
     "--extent",
@@ -98,7 +96,15 @@ class Extent(Numbers):
     help="BatchNorm statistics: checkpoint (default), recompute (default for pca and difference) or batch.",
 )
 @click.option("--weight-decay", default=0.0, show_default=True, metavar="X", help="Factor of the L2 term in the loss.")
-@click.option("--exact", is_flag=True, help="Evaluate every point on all samples; the default.")
+@click.option(
+    "--tolerance",
+    type=float,
+    metavar="X",
+    help="Certify the surface: values with a standard error of at most this share of the loss, from a coarse grid on "
+    "all samples and random ones at each point. The default, 0.01, where all sizes are 2^k + 1.",
+)
+@click.option("--exact", is_flag=True, help="Evaluate every point on all samples.")
+@click.option("--quick", is_flag=True, help="Interpolate a coarse grid and correct nothing: a look, no measurement.")
 @options.seed
 @options.device
 @options.engine
@@ -118,7 +124,7 @@ def surface(
     data_dir: Path | None,
     directions: tuple[str, ...],
     axes: int | None,
-    size: tuple[int, ...],
+    size: tuple[int, ...] | None,
     extents: tuple[tuple[float, float], ...],
     center: tuple[float, ...] | None,
     normalize: str | None,
@@ -128,7 +134,9 @@ def surface(
     samples: int | None,
     batchnorm: str | None,
     weight_decay: float,
+    tolerance: float | None,
     exact: bool,
+    quick: bool,
     seed: int,
     device: str,
     threads: int,
@@ -168,6 +176,9 @@ def surface(
         samples=samples,
         batchnorm=batchnorm,
         weight_decay=weight_decay,
+        tolerance=tolerance,
+        exact=exact,
+        quick=quick,
     )
     tree = compute(
         checkpoints,

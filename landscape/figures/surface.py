@@ -68,7 +68,8 @@ class Chosen:
     @property
     def label(self) -> str:
         """What the colours mean."""
-        return with_unit(f"{self.split} {self.values.name}", self.values)
+        note = ", interpolated" if self.data.attrs.get("method") == "interpolated" else ""
+        return with_unit(f"{self.split} {self.values.name}{note}", self.values)
 
     def axis_label(self, axis: str) -> str:
         """What an axis measures."""

@@ -12,6 +12,16 @@ from landscape.figures.analysis import dataset
 from landscape.figures.tables import amount, indent, json_value, percent, table
 
 AXES = ("alpha", "beta", "gamma")
+METHOD = (
+    "method",
+    "tolerance",
+    "coarse_grid",
+    "sample_evaluations",
+    "dense_sample_evaluations",
+    "statistics_evaluations",
+    "not_reached",
+)
+"""What a surface that isn't exact everywhere says of itself."""
 MARKS = {"trajectory": "the path of the checkpoints", "points": "the checkpoints that span the slice"}
 
 
@@ -22,11 +32,13 @@ def surface_summary(tree: xr.DataTree) -> dict[str, Any]:
         tree: A store.
 
     Returns:
-        `surfaces`: an entry for each checkpoint and split; `directions`: one for each checkpoint and axis; `marks`: one
-        for each checkpoint that spans the slice, if any do.
+        `surfaces`: an entry for each checkpoint and split; `method` and its cost, unless every point is exact;
+        `directions`: one for each checkpoint and axis; `marks`: one for each checkpoint that spans the slice, if any.
     """
     surface = dataset(tree, "surface").load()
     found: dict[str, Any] = {"surfaces": _surfaces(surface)}
+    if surface.attrs.get("method", "exact") != "exact":
+        found |= {name: surface.attrs[name] for name in METHOD if surface.attrs.get(name) is not None}
     if "/surface/directions" in tree.groups:
         found["directions"] = _directions(surface, dataset(tree, "surface/directions"))
     for node in MARKS:
@@ -66,7 +78,7 @@ def _surfaces(surface: xr.Dataset) -> list[dict[str, Any]]:
                     point = finite.isel(place(...))
                     row[label] = json_value(point.item())
                     row[f"{label}_at"] = {axis: json_value(point[axis].item()) for axis in axes_of(surface)}
-            if "loss_stderr" in surface:
+            if "loss_stderr" in surface and surface.attrs.get("method") != "interpolated":
                 stderr = surface["loss_stderr"].sel(at).values
                 row["largest_stderr"] = json_value(np.nanmax(stderr)) if np.isfinite(stderr).any() else None
             rows.append(row)
@@ -124,12 +136,36 @@ def surface_lines(found: Mapping[str, Any], units: str) -> list[str]:
     """
     lines = ["", f"surfaces (losses in {units}, errors in %; a checkpoint's own values are with its own statistics)"]
     lines += indent(_surface_table(found["surfaces"]))
+    if "method" in found:
+        lines += indent(_method_lines(found))
     if found.get("directions"):
         lines += ["", "axes (lengths as distance in weight space, angles in degrees)"]
         lines += indent(_direction_table(found["directions"]))
     if found.get("marks"):
         lines += ["", f"{found['marked']} (with their own losses and distance from the slice)"]
         lines += indent(_mark_table(found["marks"]))
+    return lines
+
+
+def _method_lines(found: Mapping[str, Any]) -> list[str]:
+    """How far the values can be trusted, and what they cost."""
+    grid = " x ".join(map(str, found.get("coarse_grid", ())))
+    if found["method"] == "interpolated":
+        lines = [f"interpolated from {grid or 'coarse'} points and not corrected: a look, no measurement"]
+    else:
+        lines = [
+            f"certified: the loss jitters by its standard error, at most {100 * found['tolerance']:.3g} % of it "
+            f"(of 0.01 where it is smaller); exact on {grid or 'the coarse'} points"
+        ]
+        if found.get("not_reached"):
+            lines.append(f"not reached at {found['not_reached']} points")
+    if "sample_evaluations" in found:
+        spent, dense = found["sample_evaluations"], found["dense_sample_evaluations"]
+        lines.append(f"{spent:,} sample evaluations; all points on all samples: {dense:,} ({dense / spent:.1f} x)")
+    if "statistics_evaluations" in found:
+        lines.append(
+            f"beside these {found['statistics_evaluations']:,} for BatchNorm's statistics, which nothing saves"
+        )
     return lines
 
 

@@ -76,7 +76,7 @@ def create(
         if not overwrite:
             _same(path, found, recipe)
             with claim(path) as scratch:
-                _empty(scratch, keep=("lock", "tasks"))
+                _empty(scratch, keep=("lock", "tasks", "kept"))
                 for leftover in path.rglob("*.partial"):
                     leftover.unlink()
                 if found.get("complete"):  # nobody is going to finish it again

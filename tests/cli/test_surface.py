@@ -56,6 +56,21 @@ def test_the_same_command_does_nothing_twice(run, work):
     assert landscape.open("s.zarr")["surface/directions"].attrs["seed"] == 1
 
 
+@pytest.mark.parametrize("method", ["certified", "interpolated"])
+def test_surfaces_that_are_not_exact_say_so(run, work, method):
+    how = ("--tolerance", "0.05") if method == "certified" else ("--quick",)
+    outcome = run("surface", "a.safetensors", *SERIAL, "--size", "17", *how, "--out", "s.zarr")
+    assert outcome.status == 0, outcome.err
+    assert {"certified": "certified: the loss jitters", "interpolated": "a look, no measurement"}[method] in outcome.out
+    assert "exact on 9 x 9 points" in outcome.out or method == "interpolated"
+    assert "sample evaluations; all points on all samples" in outcome.out
+    assert "coarse grid: 100%" in outcome.err
+    assert list(work.glob(".*")) == []
+    found = json.loads(run("show", "s.zarr", "--json").out)
+    assert found["method"] == method
+    assert run("show", "s.zarr", "--figure", "s.png").status == 0
+
+
 def test_xarray_alone_reads_it(run, work):
     assert run(*RUN, "--axes", "3").status == 0
     tree = xarray.open_datatree("s.zarr", engine="zarr")
@@ -146,6 +161,10 @@ def refuses(run, work):
         (("--extent", "1,2,3"), "--extent '1,2,3': expected 1 (from -1 to 1) or -1,2; repeat --extent"),
         (("--extent", "1", "--extent", "2", "--extent", "3", "--axes", "2"), "extent has 3 values for 2 axes"),
         (("--size", "5x4"), "--size '5x4': expected numbers such as 33 or 33,21"),
+        (("--tolerance", "0"), "tolerance must lie between 0 and 1, got 0: 0.01 is one per cent of the loss"),
+        (("--tolerance", "0.1", "--size", "12"), "sides of 2^k + 1 points, got 12: choose 9 or 17, or evaluate every"),
+        (("--tolerance", "0.1", "--exact"), "tolerance and exact exclude each other: give one"),
+        (("--quick", "--samples", "9"), "samples and quick exclude each other"),
         (("--size", "1"), "size must be at least 2 points"),
         (("--axes", "0"), "a surface has 1, 2 or 3 axes, got 0"),
         (("--center", "inf"), "center must be finite"),

@@ -54,14 +54,14 @@ class Value:
         values: Loss and metrics by name.
         stderr: Their standard errors.
         samples: Samples behind the values.
-        evaluated: Samples that were evaluated for them, discarded ones included.
+        evaluations: Samples that were evaluated for them, discarded ones included.
         reached: Whether the loss is as certain as was asked for.
     """
 
     values: dict[str, float]
     stderr: dict[str, float]
     samples: int
-    evaluated: int
+    evaluations: int
     reached: bool
 
 

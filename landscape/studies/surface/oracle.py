@@ -76,7 +76,7 @@ class SliceOracle:
 
     def _basis(self, coordinates: np.ndarray) -> torch.Tensor:
         ordered = coordinates[:, ::-1] if self.backwards else coordinates
-        return self.where.basis(torch.from_numpy(np.ascontiguousarray(ordered, float)))
+        return self.where.basis(torch.from_numpy(np.array(ordered, float)))
 
     def check(self) -> None:
         """Refuse counts that depend on the weights, of which the total at a point is known only from all samples.

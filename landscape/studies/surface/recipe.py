@@ -12,6 +12,8 @@ from landscape.errors import RequestError, unknown
 from landscape.geometry.directions import NORMALIZATIONS
 from landscape.objective.batchnorm import check_policy
 from landscape.studies.grids import AXES
+from landscape.studies.surface.nested import FIRST, is_nested
+from landscape.studies.surface.whole import check_sides, check_tolerance
 
 RANDOM = {"filter": "filter", "layer": "layer", "gaussian": "none"}
 """Random directions by name, with the normalisation that the name means."""
@@ -21,6 +23,8 @@ HESSIAN, OWN = "hessian", "own"
 KINDS = (*RANDOM, HESSIAN, *SPANNED)
 BIASES = ("zero", "include")
 DEFAULT_EXTENT = (-1.0, 1.0)
+DEFAULT_TOLERANCE = 0.01
+DEFAULT_SIZE, SMALL_SIZE = 65, 33
 MARGIN = 0.25
 """Margin beyond the checkpoints that span a slice, as a share of their largest distance along an axis."""
 
@@ -35,7 +39,8 @@ class SurfaceRecipe:
             of the first to the others.
         axes: One, two or three; by default as many as there are differences or directions of one's own, or as other
             settings have values; else two.
-        size: Points along each axis, in the order alpha, beta, gamma; one number stands for all.
+        size: Points along each axis, in the order alpha, beta, gamma; one number stands for all. By default 65, or 33
+            for three axes and for `exact`.
         extent: Lowest and highest coordinate along each axis, about the centre; one pair stands for all. In units of
             the direction. By default -1 to 1, or a margin beyond the checkpoints where these span the slice.
         center: Coordinates of the grid's centre; by default the checkpoint itself, 0.
@@ -49,11 +54,17 @@ class SurfaceRecipe:
         batchnorm: BatchNorm policy; by default `checkpoint`, or `recompute` between checkpoints (pca, difference),
             to whose weights no checkpoint's statistics belong.
         weight_decay: Factor of the L2 term in the loss.
+        tolerance: Certify the surface: a coarse grid is evaluated on all samples, every other point on so many random
+            ones that the standard error is at most this share of the loss. The default, 0.01, unless `exact`,
+            `quick` or `samples` are given, a side isn't of 2^k + 1 points or none is longer than 9, or BatchNorm's
+            statistics are the `batch`'s own.
+        exact: Evaluate every point on all samples.
+        quick: Interpolate the logarithm of a coarse grid's loss, and nothing more.
     """
 
     directions: str = "filter"
     axes: int | None = None
-    size: tuple[int, ...] = (33,)
+    size: tuple[int, ...] | None = None
     extent: tuple[tuple[float, float], ...] | None = None
     center: tuple[float, ...] | None = None
     normalize: str | None = None
@@ -64,6 +75,9 @@ class SurfaceRecipe:
     samples: int | None = None
     batchnorm: str | None = None
     weight_decay: float = 0.0
+    tolerance: float | None = None
+    exact: bool = False
+    quick: bool = False
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without checkpoints."""
@@ -74,12 +88,12 @@ class SurfaceRecipe:
         if self.treatment not in BIASES:
             raise unknown("treatment of biases", self.treatment, BIASES)
         check_policy(self.policy)
-        longest = max(len(given) for given in (self.size, self.extent or (), self.center or ()))
+        longest = max(len(given) for given in (self.size or (), self.extent or (), self.center or ()))
         if self.axes is None and longest > 1:
             object.__setattr__(self, "axes", longest)
         if self.axes is not None and not 1 <= self.axes <= len(AXES):
             raise RequestError(f"a surface has 1, 2 or 3 axes, got {self.axes}")
-        for size in self.size:
+        for size in self.size or ():
             if size < 2:
                 raise RequestError(f"size must be at least 2 points along an axis, got {size}")
         for low, high in self.extent or ():
@@ -94,6 +108,41 @@ class SurfaceRecipe:
             raise RequestError(f"weight decay must be at least 0, got {self.weight_decay}")
         for name in ("size", "extent", "center"):
             self.per_axis(name, self.axes)
+        self._check_method()
+
+    def _check_method(self) -> None:
+        """Refuse methods that exclude each other, or that the points or the policy rule out."""
+        asked = {"tolerance": self.tolerance is not None, "exact": self.exact, "quick": self.quick}
+        chosen = [name for name, given in asked.items() if given]
+        if len(chosen) > 1:
+            raise RequestError(f"{' and '.join(chosen)} exclude each other: give one")
+        if self.tolerance is not None:
+            check_tolerance(self.tolerance)
+        if chosen in (["tolerance"], ["quick"]):
+            check_sides(self.size or ())
+            if self.samples is not None:
+                raise RequestError(f"samples and {chosen[0]} exclude each other: both say how many samples to evaluate")
+            if self.policy == "batch":
+                raise RequestError(
+                    "with BatchNorm by the batch a sample's loss depends on the others beside it, so that none can be "
+                    "left out: use exact, or another policy"
+                )
+
+    @property
+    def method(self) -> str:
+        """How points are evaluated: `exact`, `certified` or `interpolated`."""
+        sizes = self.size or (FIRST + 1,)
+        if self.exact or (max(sizes) <= FIRST and self.tolerance is None and not self.quick):
+            return "exact"
+        if self.quick:
+            return "interpolated"
+        fits = all(map(is_nested, self.size or ())) and self.samples is None and self.policy != "batch"
+        return "certified" if fits else "exact"
+
+    @property
+    def certainty(self) -> float | None:
+        """The tolerance of a certified surface, None for others."""
+        return (DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance) if self.method == "certified" else None
 
     @property
     def normalization(self) -> str:
@@ -121,8 +170,9 @@ class SurfaceRecipe:
         each = {name: self.per_axis(name, axes) for name in ("size", "extent", "center")}
         if self.directions not in SPANNED:
             each["extent"] = each["extent"] or (DEFAULT_EXTENT,) * axes
-        random = {"seed": self.seed} if self.directions in (*RANDOM, HESSIAN) else {}
-        return {**fixed, "axes": axes, **each, "center": each["center"] or (0.0,) * axes, **random}
+        random = {"seed": self.seed} if self.directions in (*RANDOM, HESSIAN) or self.method == "certified" else {}
+        method = {} if self.method == "exact" else {"method": self.method, "tolerance": self.certainty}
+        return {**fixed, "axes": axes, **each, "center": each["center"] or (0.0,) * axes, **random, **method}
 
     def per_axis(self, name: str, axes: int | None) -> tuple[Any, ...] | None:
         """A setting for each axis; one value stands for all.
@@ -135,6 +185,8 @@ class SurfaceRecipe:
             RequestError: If there are neither one nor as many values as axes.
         """
         given: tuple[Any, ...] | None = getattr(self, name)
+        if name == "size" and given is None and axes is not None:
+            given = (DEFAULT_SIZE if axes < 3 and self.method != "exact" else SMALL_SIZE,)
         if given is None or axes is None or len(given) == axes:
             return given
         if len(given) != 1:

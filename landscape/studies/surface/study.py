@@ -21,6 +21,7 @@ from landscape.studies.network import Network
 from landscape.studies.networks import Checkpoints, Source, gather
 from landscape.studies.surface.directions import Own, Slices, make_slices, read_directions
 from landscape.studies.surface.recipe import HESSIAN, OWN, SurfaceRecipe
+from landscape.studies.surface.stages import Stages
 from landscape.sweeps import engine as engines
 from landscape.sweeps import store
 from landscape.sweeps.recipe import digest
@@ -178,25 +179,33 @@ class Study:
             run(path, [sweep], engine=engine, workers=workers, progress=progress, describe="eigenvectors")
             self.eigenvectors = torch.from_numpy(store.open(path)[sweep.node]["vector"].values)
         around = [self.networks[origin] for origin in self.slices.origins]
-        attrs = {"directions": self.settings.directions, "normalize": self.settings.normalization}
-        sweeps = [
-            slice_sweep(
-                "surface",
-                around,
-                self.slices.slices,
-                coords,
-                objective,
-                leading="checkpoint",
-                samples=True,
-                attrs=attrs,
+        method, tolerance = self.settings.method, self.settings.certainty
+        attrs: dict[str, Any] = {
+            "directions": self.settings.directions,
+            "normalize": self.settings.normalization,
+            "method": method,
+        }
+        attrs |= {} if tolerance is None else {"tolerance": tolerance}
+        options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
+        where = self.slices.slices
+        stages = None
+        if method == "exact":
+            grid = slice_sweep(
+                "surface", around, where, coords, objective, leading="checkpoint", samples=True, attrs=attrs
             )
-        ]
-        store.add_node(path, "surface", coords, sweeps[0].stored(), attrs)
+        else:
+            stages = Stages(path, around, where, coords, objective, tolerance, self.settings.seed)
+            grid = stages.sweep(attrs)
+        store.add_node(path, "surface", coords, grid.stored(), attrs)
         self._write_directions(path, coords)
-        if self.slices.coordinates is not None:
-            sweeps.append(self._marks(path, objective))
-        run(path, sweeps, engine=engine, workers=workers, progress=progress, describe="evaluate")
+        sweeps = [] if self.slices.coordinates is None else [self._marks(path, objective)]
+        if stages is not None:
+            stages.prepare(self.recipe(), **options)
+            grid = stages.sweep(attrs)
+        run(path, [grid, *sweeps], describe="evaluate", **options)
         self._write_own(path, around, coords, objective)
+        if stages is not None:
+            store.add_node(path, "surface", coords, {}, stages.cost())
         store.finish(path)
 
     def _coords(self) -> dict[str, Any]:

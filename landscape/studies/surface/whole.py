@@ -143,7 +143,7 @@ def collect(grid: Nested, found: Sequence[Value], evaluations: int) -> Whole:
         {name: part("stderr", name) for name in names},
         np.reshape([value.samples for value in found], shape),
         np.reshape([value.reached for value in found], shape),
-        evaluations + sum(value.evaluated for value in found),
+        evaluations + sum(value.evaluations for value in found),
     )
 
 
