@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from landscape.errors import RequestError
-from landscape.geometry.slices import Affine
+from landscape.geometry.slices import Affine, Bezier
 from landscape.objective.objective import Objective
 from landscape.objective.sliced import SlicedObjective
 from landscape.studies.surface.certified import FEWEST, Estimator, needed, saved, standard_error, subset
@@ -300,6 +300,23 @@ def test_a_small_network(networks, data):
                 held += list((np.abs(whole.values[name] - truth) < 1.96 * whole.stderr[name])[random])
     assert len(held) > 500
     assert 0.9 <= np.mean(held) <= 0.99
+
+
+@pytest.mark.parametrize("batchnorm", ["checkpoint", "recompute"])
+def test_along_a_curve(networks, batchnorm):
+    (model,) = networks(1, batchnorm=True)
+    rng = torch.Generator().manual_seed(3)
+    inputs = torch.randn(600, 4, generator=rng, dtype=torch.float64)
+    objective = Objective(model, (inputs, torch.randint(3, (600,), generator=rng)), batchnorm=batchnorm)
+    points = objective.theta + torch.randn(3, objective.num_parameters, generator=rng, dtype=torch.float64)
+    curve = Bezier(points)
+    t = np.linspace(0, 1, 65)
+    whole = certify(SliceOracle(SlicedObjective(objective, points), curve), (t,), 0.01)
+    truth = np.array([objective.evaluate(curve(x))["loss"] for x in t])
+    random = whole.stderr["loss"] > 0
+    assert random.any()
+    np.testing.assert_allclose(whole.values["loss"][~random], truth[~random], rtol=1e-10)
+    assert (np.abs(whole.values["loss"] - truth)[random] < 1.96 * whole.stderr["loss"][random]).mean() > 0.85
 
 
 def test_token_losses_count_tokens():

@@ -41,8 +41,8 @@ def run(checkpoints, out, data, recipe=None, **options):
 def pair(networks, data, tmp_path):
     """A certified surface around two networks, and the exact one."""
     models = networks(2, batchnorm=True)
-    found = run(models, tmp_path / "c.zarr", data, SurfaceRecipe(size=(17, 33), seed=3, tolerance=0.02))
-    exact = run(models, tmp_path / "e.zarr", data, SurfaceRecipe(size=(17, 33), seed=3, exact=True))
+    found = run(models, tmp_path / "c.zarr", data, SurfaceRecipe(size=(17, 9), seed=3, tolerance=0.02))
+    exact = run(models, tmp_path / "e.zarr", data, SurfaceRecipe(size=(17, 9), seed=3, exact=True))
     return found["surface"].to_dataset().load(), exact["surface"].to_dataset().load()
 
 
@@ -53,20 +53,20 @@ def test_what_is_stored_holds(pair, tmp_path):
     assert (certified["reached"] == 1).all()
     counts = np.array([700, 400])[None, :, None, None]
     coarse = (certified["samples"] == counts).values
-    on_grid = coarse[:, :, ::4, ::2]
+    on_grid = coarse[:, :, :, ::2]
     assert on_grid.all()
     for name in ("loss", "error"):
         np.testing.assert_allclose(certified[name].values[coarse], exact[name].values[coarse], rtol=1e-12)
         assert (certified[f"{name}_stderr"].values[coarse] == 0).all()
         assert (certified[f"{name}_stderr"].values[~coarse] > 0).all()
-    assert (~coarse).sum() > 1000
+    assert (~coarse).sum() > 250
     apart = np.abs(certified["loss"] - exact["loss"]).values[~coarse]
     stderr = certified["loss_stderr"].values[~coarse]
     assert (stderr <= 0.02 * np.maximum(certified["loss"].values[~coarse], 0.01)).all()
     assert 0.9 < (apart < 1.96 * stderr).mean() < 0.99
     attrs = certified.attrs
     assert (attrs["method"], attrs["tolerance"], attrs["not_reached"]) == ("certified", 0.02, 0)
-    assert attrs["dense_sample_evaluations"] == 2 * 17 * 33 * 1100
+    assert attrs["dense_sample_evaluations"] == 2 * 17 * 9 * 1100
     assert int(certified["evaluations"].sum()) < attrs["sample_evaluations"] < attrs["dense_sample_evaluations"]
     assert exact.attrs["method"] == "exact"
     assert list(tmp_path.glob(".*")) == []
@@ -118,7 +118,7 @@ def test_a_kill_at_any_moment_is_resumed_to_the_same_store(tmp_path):
 @pytest.mark.parametrize("axes", [1, 3])
 def test_lines_and_spaces(networks, data, tmp_path, axes):
     models = networks(1)
-    recipe = {"axes": axes, "size": (65,) if axes == 1 else (17, 5, 9), "splits": ("test",)}
+    recipe = {"axes": axes, "size": (65,) if axes == 1 else (17, 3, 5), "splits": ("test",)}
     found = run(models, tmp_path / "c.zarr", data, SurfaceRecipe(**recipe, tolerance=0.05))["surface"]
     exact = run(models, tmp_path / "e.zarr", data, SurfaceRecipe(**recipe, exact=True))["surface"]
     random = found["loss_stderr"].values > 0

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from landscape.errors import RequestError
-from landscape.geometry.slices import Slice
+from landscape.geometry.slices import Curve, Slice
 from landscape.objective.losses import error
 from landscape.objective.objective import Objective
 from landscape.objective.sliced import SlicedObjective
@@ -75,8 +75,8 @@ class SliceOracle:
         return 0.5 * self.objective.weight_decay * squares
 
     def _basis(self, coordinates: np.ndarray) -> torch.Tensor:
-        ordered = coordinates[:, ::-1] if self.backwards else coordinates
-        return self.where.basis(torch.from_numpy(np.array(ordered, float)))
+        ordered = torch.from_numpy(np.array(coordinates[:, ::-1] if self.backwards else coordinates, float))
+        return self.where.basis(ordered[:, 0] if isinstance(self.where, Curve) else ordered)
 
     def check(self) -> None:
         """Refuse counts that depend on the weights, of which the total at a point is known only from all samples.

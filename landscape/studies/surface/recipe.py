@@ -171,7 +171,8 @@ class SurfaceRecipe:
         if self.directions not in SPANNED:
             each["extent"] = each["extent"] or (DEFAULT_EXTENT,) * axes
         random = {"seed": self.seed} if self.directions in (*RANDOM, HESSIAN) or self.method == "certified" else {}
-        method = {} if self.method == "exact" else {"method": self.method, "tolerance": self.certainty}
+        method: dict[str, Any] = {} if self.method == "exact" else {"method": self.method}
+        method |= {} if self.certainty is None else {"tolerance": self.certainty}
         return {**fixed, "axes": axes, **each, "center": each["center"] or (0.0,) * axes, **random, **method}
 
     def per_axis(self, name: str, axes: int | None) -> tuple[Any, ...] | None:
