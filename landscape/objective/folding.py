@@ -13,6 +13,7 @@ modules are named. A convolution is folded only if its output goes into one such
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class UnexpectedUseError(Exception):
     """A folded convolution's output was used otherwise than in the forward pass by which it was planned."""
 
 
-class _Watching(TorchFunctionMode):
+class _Watching(TorchFunctionMode, ABC):
     """What both modes share: convolutions are numbered and their outputs followed."""
 
     def __init__(self) -> None:
@@ -57,17 +58,17 @@ class _Watching(TorchFunctionMode):
             self.used(args, kwargs)
         return func(*args, **kwargs)
 
+    @abstractmethod
     def convolution(self, function: Any, arguments: dict[str, Any]) -> Tensor:
         """Run a convolution."""
-        raise NotImplementedError
 
+    @abstractmethod
     def normalization(self, arguments: dict[str, Any]) -> Tensor:
         """Run a BatchNorm."""
-        raise NotImplementedError
 
+    @abstractmethod
     def used(self, *trees: Any) -> None:
         """Note that the tensors among some arguments are used."""
-        raise NotImplementedError
 
 
 class _Planning(_Watching):
