@@ -52,33 +52,12 @@ from . import options
     metavar="N",
     help="Points a side of the plane through each curve; 0 for none.",
 )
-@click.option("--split", "splits", metavar="NAMES", help="Splits to evaluate on, such as train,test; all by default.")
-@click.option("--samples", type=int, metavar="N", help="Evaluate on a fixed random subset of N samples of each split.")
-@click.option(
-    "--batchnorm",
-    default="recompute",
-    show_default=True,
-    metavar="NAME",
-    help="BatchNorm statistics: recompute, checkpoint or batch.",
-)
-@click.option("--weight-decay", default=0.0, show_default=True, metavar="X", help="Factor of the L2 term in the loss.")
+@options.evaluation("recompute")
 @options.seed
-@options.device
-@options.engine
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write.")
 @options.autosave
-@options.overwrite
-@options.quiet
-@options.as_json
-@options.config
+@options.running
 def connect(
     checkpoints: tuple[str, ...],
-    data: str | None,
-    data_settings: dict[str, Any],
-    model: str | None,
-    model_settings: dict[str, Any],
-    loss: str | None,
-    data_dir: Path | None,
     curves: tuple[str, ...],
     bends: int,
     epochs: int | None,
@@ -90,20 +69,15 @@ def connect(
     nodes: str,
     points: int,
     plane: int,
-    splits: str | None,
+    splits: tuple[str, ...] | None,
     samples: int | None,
-    batchnorm: str,
+    batchnorm: str | None,
     weight_decay: float,
     seed: int,
-    device: str,
-    threads: int,
-    engine: str | None,
-    workers: int | None,
-    out: Path,
     autosave: float,
-    overwrite: bool,
-    quiet: bool,
+    out: Path,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Fit a low-loss curve from START to END and store the loss along it.
 
@@ -118,7 +92,7 @@ def connect(
     from landscape.studies.connect import ConnectRecipe, CurveRecipe
     from landscape.studies.connect import connect as compute
 
-    place = options.choose_device(device, threads)
+    running = options.run_options(given)
     fit = CurveRecipe(
         bends=bends,
         epochs=50 if epochs is None and steps is None else epochs,
@@ -135,28 +109,12 @@ def connect(
         fit=fit,
         points=points,
         plane=plane,
-        splits=tuple(splits.split(",")) if splits else None,
+        splits=splits,
         samples=samples,
         batchnorm=batchnorm,
         weight_decay=weight_decay,
     )
-    tree = compute(
-        checkpoints,
-        out,
-        recipe,
-        model=model,
-        model_settings=model_settings,
-        data=data,
-        data_settings=data_settings,
-        loss=loss,
-        data_dir=data_dir,
-        device=place,
-        engine=engine or ("processes" if place == "cpu" else "serial"),
-        workers=workers,
-        overwrite=overwrite,
-        progress=not quiet,
-        autosave_seconds=autosave,
-    )
+    tree = compute(checkpoints, out, recipe, autosave_seconds=autosave, **running)
     summary = figures.summary(tree)
     same = [
         f"{row['start']} and {row['end']} are the same point of weight space: nothing to connect, the barrier is 0"

@@ -29,6 +29,35 @@ class Settings(click.ParamType):
         return key.strip(), text.strip()
 
 
+class Names(click.ParamType):
+    """Names with commas between them."""
+
+    name = "NAME,NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Read each name."""
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in str(value).split(","))
+
+
+class Numbers(click.ParamType):
+    """Numbers with commas between them."""
+
+    name = "X,Y"
+
+    def __init__(self, number: type[int] | type[float], example: str) -> None:
+        self.number, self.example = number, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Read each number."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.number(text) for text in str(value).split(","))
+        except ValueError:
+            option = param.opts[0] if param else "option"
+            raise RequestError(f"{option} '{value}': expected numbers such as {self.example}") from None
+
+
 def settings(name: str, parameter: str, what: str) -> Callable[[Command], Command]:
     """A repeatable option for settings, handed on as a dictionary."""
 
@@ -161,6 +190,41 @@ seed = click.option("--seed", type=SEED, default=0, show_default=True, metavar="
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise.")
 quiet = click.option("--quiet", is_flag=True, help="No progress on stderr.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+store = click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write."
+)
+running = combined(device, engine, store, overwrite, quiet, as_json, config)
+"""Where a study runs and what it leaves: `out`, `as_json`, and what `run_options` takes."""
+
+
+def evaluation(batchnorm: str, splits: str | None = None) -> Callable[[Command], Command]:
+    """On what a study evaluates: `splits`, `samples`, `batchnorm` and `weight_decay`, as its recipe calls them.
+
+    Args:
+        batchnorm: The default policy, with a word on exceptions.
+        splits: The default splits; None for all.
+    """
+    return combined(
+        click.option(
+            "--split",
+            "splits",
+            type=Names(),
+            default=splits,
+            metavar="NAMES",
+            help=f"Splits to evaluate on, such as train,test; {splits or 'all'} by default.",
+        ),
+        click.option(
+            "--samples", type=int, metavar="N", help="Evaluate on a fixed random subset of N samples of each split."
+        ),
+        click.option(
+            "--batchnorm",
+            metavar="NAME",
+            help=f"BatchNorm statistics: checkpoint, recompute or batch; {batchnorm} by default.",
+        ),
+        click.option(
+            "--weight-decay", default=0.0, show_default=True, metavar="X", help="Factor of the L2 term in the loss."
+        ),
+    )
 
 
 def choose_device(name: str, threads: int) -> str:
@@ -184,6 +248,26 @@ def choose_device(name: str, threads: int) -> str:
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise RequestError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
     return name
+
+
+def run_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of a study, from the options of `problem` (where a command has them) and `running`.
+
+    Raises:
+        RequestError: If there is no such device.
+    """
+    place = choose_device(given.pop("device"), given.pop("threads"))
+    engine = given["engine"] or ("processes" if place == "cpu" else "serial")
+    progress = not given.pop("quiet")
+    return {**given, "device": place, "engine": engine, "progress": progress}
+
+
+def tell(tree: Any, out: Path, as_json: bool) -> None:
+    """Print what a store holds."""
+    from landscape import figures
+
+    summary = figures.summary(tree)
+    echo(summary, [figures.report(summary, str(out))], as_json)
 
 
 def echo(result: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:

@@ -10,28 +10,7 @@ import click
 from . import options
 
 
-class Numbers(click.ParamType):
-    """Numbers with commas between them."""
-
-    name = "X,Y"
-
-    def __init__(self, number: type[int] | type[float], example: str) -> None:
-        self.number, self.example = number, example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Read each number."""
-        from landscape.errors import RequestError
-
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self.number(text) for text in str(value).split(","))
-        except ValueError:
-            option = param.opts[0] if param else "option"
-            raise RequestError(f"{option} '{value}': expected numbers such as {self.example}") from None
-
-
-class Extent(Numbers):
+class Extent(options.Numbers):
     """Half the length of an axis, or its two ends."""
 
     def __init__(self) -> None:
@@ -66,7 +45,7 @@ class Extent(Numbers):
 @click.option("--axes", type=int, metavar="N", help="Number of axes, 1 to 3; 2 by default, or one for each file.")
 @click.option(
     "--size",
-    type=Numbers(int, "33 or 33,21"),
+    type=options.Numbers(int, "33 or 33,21"),
     metavar="N[,N…]",
     help="Points along each axis, alpha first; one number stands for all. 65; 33 for three axes or --exact.",
 )
@@ -79,7 +58,10 @@ class Extent(Numbers):
     help="Stretch of an axis about the centre, in units of the direction; once for all axes, or once for each.",
 )
 @click.option(
-    "--center", type=Numbers(float, "0 or 0.5,0"), metavar="X[,Y…]", help="Coordinates of the centre; 0 by default."
+    "--center",
+    type=options.Numbers(float, "0 or 0.5,0"),
+    metavar="X[,Y…]",
+    help="Coordinates of the centre; 0 by default.",
 )
 @click.option("--normalize", metavar="NAME", help="none, unit, filter or layer; by default what --directions means.")
 @click.option(
@@ -88,14 +70,7 @@ class Extent(Numbers):
     help="zero leaves biases and BatchNorm's weights alone (default if normalised by filter or layer); or include.",
 )
 @click.option("--orthogonalize", is_flag=True, help="Make the directions orthogonal; lengths are kept.")
-@click.option("--split", "splits", metavar="NAMES", help="Splits to evaluate on, such as train,test; all by default.")
-@click.option("--samples", type=int, metavar="N", help="Evaluate on a fixed random subset of N samples of each split.")
-@click.option(
-    "--batchnorm",
-    metavar="NAME",
-    help="BatchNorm statistics: checkpoint (default), recompute (default for pca and difference) or batch.",
-)
-@click.option("--weight-decay", default=0.0, show_default=True, metavar="X", help="Factor of the L2 term in the loss.")
+@options.evaluation("checkpoint (recompute for pca and difference)")
 @click.option(
     "--tolerance",
     type=float,
@@ -106,22 +81,10 @@ class Extent(Numbers):
 @click.option("--exact", is_flag=True, help="Evaluate every point on all samples.")
 @click.option("--quick", is_flag=True, help="Interpolate a coarse grid and correct nothing: a look, no measurement.")
 @options.seed
-@options.device
-@options.engine
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write.")
-@options.overwrite
-@options.quiet
-@options.as_json
-@options.config
+@options.running
 def surface(
     checkpoints: tuple[str, ...],
-    data: str | None,
-    data_settings: dict[str, Any],
-    model: str | None,
-    model_settings: dict[str, Any],
-    loss: str | None,
     metrics: tuple[str, ...],
-    data_dir: Path | None,
     directions: tuple[str, ...],
     axes: int | None,
     size: tuple[int, ...] | None,
@@ -130,7 +93,7 @@ def surface(
     normalize: str | None,
     biases: str | None,
     orthogonalize: bool,
-    splits: str | None,
+    splits: tuple[str, ...] | None,
     samples: int | None,
     batchnorm: str | None,
     weight_decay: float,
@@ -138,14 +101,9 @@ def surface(
     exact: bool,
     quick: bool,
     seed: int,
-    device: str,
-    threads: int,
-    engine: str | None,
-    workers: int | None,
     out: Path,
-    overwrite: bool,
-    quiet: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Evaluate the loss on a grid around each CHECKPOINT, along one to three directions.
 
@@ -156,11 +114,10 @@ def surface(
 
     A run that was killed goes on when the same command is given again, to the same store.
     """
-    from landscape import figures
     from landscape.studies.surface import SurfaceRecipe, find_metrics, tell_directions
     from landscape.studies.surface import surface as compute
 
-    place = options.choose_device(device, threads)
+    running = options.run_options(given)
     kind, files = tell_directions(directions)
     recipe = SurfaceRecipe(
         directions=kind,
@@ -172,7 +129,7 @@ def surface(
         biases=biases,
         orthogonalize=orthogonalize,
         seed=seed,
-        splits=tuple(splits.split(",")) if splits else None,
+        splits=splits,
         samples=samples,
         batchnorm=batchnorm,
         weight_decay=weight_decay,
@@ -180,23 +137,5 @@ def surface(
         exact=exact,
         quick=quick,
     )
-    tree = compute(
-        checkpoints,
-        out,
-        recipe,
-        directions=files or None,
-        model=model,
-        model_settings=model_settings,
-        data=data,
-        data_settings=data_settings,
-        loss=loss,
-        metrics=find_metrics(metrics),
-        data_dir=data_dir,
-        device=place,
-        engine=engine or ("processes" if place == "cpu" else "serial"),
-        workers=workers,
-        overwrite=overwrite,
-        progress=not quiet,
-    )
-    summary = figures.summary(tree)
-    options.echo(summary, [figures.report(summary, str(out))], as_json)
+    tree = compute(checkpoints, out, recipe, directions=files or None, metrics=find_metrics(metrics), **running)
+    options.tell(tree, out, as_json)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from landscape import figures
-from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect, study
+from landscape.studies import study
+from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect
 from landscape.sweeps import store
 
 

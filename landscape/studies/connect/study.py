@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
 
-from landscape.errors import RequestError, unknown
+from landscape.errors import RequestError
 from landscape.figures import analysis
 from landscape.geometry.measure import arc_length
 from landscape.geometry.slices import Curve, make_curve
@@ -22,13 +21,11 @@ from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, s
 from landscape.studies.connect.recipe import ConnectRecipe
 from landscape.studies.curves import load_curve
 from landscape.studies.grids import own_values, quantities, slice_sweep
-from landscape.studies.network import Network
-from landscape.studies.networks import Checkpoints, Source, gather
-from landscape.sweeps import engine as engines
+from landscape.studies.networks import Source
+from landscape.studies.opening import CheckpointStudy, Opened, Options, open_checkpoints
 from landscape.sweeps import store
 from landscape.sweeps.recipe import canonical, recipe_hash
 from landscape.sweeps.schema import Sweep, Variable
-from landscape.sweeps.sweep import run
 
 if TYPE_CHECKING:
     import xarray
@@ -41,18 +38,8 @@ def connect(
     out: Path | str,
     recipe: ConnectRecipe | None = None,
     *,
-    model: Any = None,
-    model_settings: Mapping[str, Any] | None = None,
-    data: Any = None,
-    data_settings: Mapping[str, Any] | None = None,
-    loss: Any = None,
-    data_dir: Path | None = None,
-    device: str = "cpu",
-    engine: str = "serial",
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
     autosave_seconds: float = 20.0,
+    **options: Unpack[Options],
 ) -> xarray.DataTree:
     """Connect networks by curves of low loss and store the loss along them.
 
@@ -60,18 +47,9 @@ def connect(
         checkpoints: Two or more files or modules of one architecture; all pairs are connected.
         out: The store to write. One of the same recipe is resumed.
         recipe: What to compute.
-        model: Architecture by name or as a module, for files that don't name it.
-        model_settings: Settings of an architecture given by name.
-        data: Data set by name, as `DataSet`, `(inputs, targets)` or `{"train": …, "test": …}`.
-        data_settings: Settings of a data set given by name.
-        loss: A name or a per-sample function; cross-entropy (mse for regression) by default.
-        data_dir: First place to look for data files.
-        device: Where to compute.
-        engine: `serial` or `processes`.
-        workers: Number of processes.
-        overwrite: Replace a store of another recipe.
-        progress: Whether to show progress on stderr.
         autosave_seconds: Time between saves of a fit's state.
+        **options: `model`, `data` and `loss` of the checkpoints, `device`, `engine` and so on: see
+            `landscape.studies.opening.Options`.
 
     Returns:
         The store, as `landscape.open` gives it.
@@ -82,82 +60,55 @@ def connect(
     recipe = recipe or ConnectRecipe()
     if len(checkpoints) < 2:
         raise RequestError(f"connect needs at least two checkpoints, got {len(checkpoints)}")
-    ends = gather(
-        checkpoints,
-        model=model,
-        model_settings=model_settings,
-        data=data,
-        data_settings=data_settings,
-        loss=loss,
-        data_dir=data_dir,
-    )
-    network = Network(
-        ends.models[0], ends.data, ends.loss, recipe.samples, recipe.batchnorm, recipe.weight_decay, device
-    )
-    study = Study(ends, network, recipe)
-    study.check(engine, workers)
-    resumed = store.create(out, study.recipe(), kind="connect", attrs={"device": device}, overwrite=overwrite)
-    if not (resumed and store.attributes(out)["complete"]):
-        study.run(Path(out), engine=engine, workers=workers, progress=progress, autosave=autosave_seconds)
-    return store.open(out)
+    return ConnectStudy(open_checkpoints(checkpoints, recipe, options), recipe, autosave_seconds).compute(out)
 
 
-class Study:
+class ConnectStudy(CheckpointStudy):
     """The steps of `connect`, in order: fit, evaluate along the curves and on the planes, derive lengths and barriers.
 
     Args:
-        ends: The checkpoints.
-        network: What is evaluated.
+        opened: The checkpoints, and what is evaluated.
         recipe: What to compute.
+        autosave_seconds: Time between saves of a fit's state.
     """
 
-    def __init__(self, ends: Checkpoints, network: Network, recipe: ConnectRecipe) -> None:
-        self.ends, self.network, self.settings = ends, network, recipe
-        self.pairs = list(itertools.combinations(range(len(ends.names)), 2))
-        self.thetas = ends.thetas()
-        available = tuple(ends.data.splits)
-        self.splits = tuple(dict.fromkeys(recipe.splits or available))
-        for split in self.splits:
-            if split not in available:
-                raise unknown("split", split, available)
+    kind = "connect"
+
+    def __init__(self, opened: Opened, recipe: ConnectRecipe, autosave_seconds: float) -> None:
+        super().__init__(opened)
+        self.settings, self.autosave_seconds = recipe, autosave_seconds
+        self.pairs = list(itertools.combinations(range(len(self.ends.names)), 2))
+        self.thetas = self.ends.thetas()
         self.t = np.linspace(0, 1, recipe.points)
 
     def recipe(self) -> dict[str, Any]:
         """Everything that the result depends on."""
         settings = self.settings
         return {
-            "checkpoints": self.ends.digests(),
-            "problem": dict(self.ends.problem),
-            **self.network.recipe(),
+            **super().recipe(),
             "curves": settings.curves,
             "fit": settings.fit.recipe(),
             "points": settings.points,
             "plane": settings.plane,
-            "splits": self.splits,
         }
 
-    def check(self, engine: str, workers: int | None) -> None:
+    def check(self) -> None:
         """Try everything on a few samples, so that a wrong request ends before anything is written."""
-        engines.check(engine, workers)
+        super().check()
         self.network.training_objective().check()
-        for objective in self.network.objectives(self.splits).values():
-            objective.check()
-        if engine == "processes":
-            self.network.check_transport()
 
-    def run(self, path: Path, *, engine: str, workers: int | None, progress: bool, autosave: float) -> None:
-        """Compute what the store lacks, and complete it."""
-        objectives = self.network.objectives(self.splits)
-        objective = next(iter(objectives.values()))
-        options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
+    def run(self, path: Path) -> None:
+        """Compute what the store lacks."""
+        objective = self.objective()
         kinds, fit, signature = self.settings.curves, self.settings.fit, recipe_hash(self.recipe())
         named = None if self.ends.named is None else canonical(self.ends.named.recipe())
         fits = [
-            fit_sweep(kind, self.network, self.thetas, self.pairs, fit, signature, named, autosave) for kind in kinds
+            fit_sweep(kind, self.network, self.thetas, self.pairs, fit, signature, named, self.autosave_seconds)
+            for kind in kinds
         ]
         coords = self._coords(("linear", *kinds))
         store.add_node(path, "connect", coords, curve_sweep(self.network, {}, coords, objective).stored())
-        run(path, fits, describe="fit", **options)
+        self.running.run(path, fits, "fit")
         fitted = {kind: [load_curve(path, kind, pair) for pair in range(len(self.pairs))] for kind in kinds}
         lines = [make_curve("linear", self.thetas[list(pair)]) for pair in self.pairs]
         curves = {name: list(map(settled, some)) for name, some in {"linear": lines, **fitted}.items()}
@@ -166,9 +117,8 @@ class Study:
         sweeps += [self._plane_sweep(grid, objective) for grid in grids]
         for grid in grids:  # first, so that a store on the way can be drawn
             write_marks(path, grid)
-        run(path, sweeps, describe="evaluate", **options)
+        self.running.run(path, sweeps, "evaluate")
         self._write_derived(path, curves, coords, objective)
-        store.finish(path)
 
     def _coords(self, curves: Sequence[str]) -> dict[str, Any]:
         names = self.ends.names
@@ -207,7 +157,7 @@ class Study:
         lengths = np.array([[arc_length(curve, t).numpy() for curve in pairs] for pairs in curves.values()])
         values: dict[str, np.ndarray] = {"arc_length": lengths.swapaxes(0, 1)}
         variables = {"arc_length": Variable(("pair", "curve", "t"), attrs=DISTANCE)}
-        own = [own_values(replace(self.network, model=model), self.splits) for model in self.ends.models]
+        own = [own_values(network, self.splits) for network in self.networks]
         for name, attrs in quantities(objective).items():
             ends = np.array([[own[end][name] for end in pair] for pair in self.pairs])
             values[f"checkpoint_{name}"] = ends.swapaxes(1, 2)

@@ -8,42 +8,36 @@ from typing import Any
 
 from landscape.errors import RequestError, unknown
 from landscape.measures.registry import MEASURES, find_measure, resolve_measure
-from landscape.objective.batchnorm import check_policy
 from landscape.settings import defaults
+from landscape.studies.opening import EvaluationRecipe
 
 
 @dataclass(frozen=True)
-class SharpnessRecipe:
-    """What to compute.
+class SharpnessRecipe(EvaluationRecipe):
+    """What to compute; on which samples and statistics as in `EvaluationRecipe`.
 
     Args:
         measures: Names of measures; all by default.
         rho: Radii of every measure that has them, one axis of the store; each measure's own defaults if None.
         settings: Settings as `measure.key`, or `key` for all measures chosen that have it.
         seed: Decides everything random, for each measure alike.
-        splits: Splits to measure on.
-        samples: Measure on a fixed random subset of so many samples of each split; None for all.
-        batchnorm: BatchNorm policy.
-        weight_decay: Factor of the L2 term in the loss.
+        splits: Splits to measure on, the training split by default; None for all that the data have.
     """
 
     measures: tuple[str, ...] = tuple(MEASURES)
     rho: tuple[float, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    splits: tuple[str, ...] = ("train",)
-    samples: int | None = None
-    batchnorm: str = "checkpoint"
-    weight_decay: float = 0.0
+    splits: tuple[str, ...] | None = field(default=("train",), kw_only=True)
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without checkpoints."""
+        super().__post_init__()
         object.__setattr__(self, "measures", tuple(dict.fromkeys(self.measures)))
         if not self.measures:
             raise RequestError(f"no measure is asked for: name one of {', '.join(MEASURES)}")
         for name in self.measures:
             find_measure(name)
-        check_policy(self.batchnorm)
         if self.seed < 0:
             raise RequestError(f"seed must be at least 0, got {self.seed}")
         self.resolved()
@@ -77,4 +71,4 @@ class SharpnessRecipe:
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide the values."""
-        return {"measures": self.resolved(), "seed": self.seed, "splits": self.splits}
+        return {"measures": self.resolved(), "seed": self.seed}

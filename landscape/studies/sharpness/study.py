@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
-from landscape.errors import RequestError, unknown
+from landscape.errors import RequestError
 from landscape.linalg.density import Spectrum
 from landscape.measures.hessian_density import spread
 from landscape.measures.registry import LOSS, MEASURES
-from landscape.objective.determinism import check_deterministic
-from landscape.studies.network import Network
-from landscape.studies.networks import Checkpoints, Source, gather
+from landscape.studies.networks import Source
+from landscape.studies.opening import CheckpointStudy, Opened, Options, open_checkpoints
 from landscape.studies.sharpness.evaluation import DENSITY, variable_dims
 from landscape.studies.sharpness.recipe import SharpnessRecipe
-from landscape.sweeps import engine as engines
 from landscape.sweeps import store
 from landscape.sweeps.schema import Sweep, Variable
-from landscape.sweeps.sweep import run
 
 if TYPE_CHECKING:
     import xarray
-
-NODE = "sharpness"
 
 
 def sharpness(
     checkpoints: Sequence[Source] | Source,
     out: Path | str,
     recipe: SharpnessRecipe | None = None,
-    *,
-    model: Any = None,
-    model_settings: Mapping[str, Any] | None = None,
-    data: Any = None,
-    data_settings: Mapping[str, Any] | None = None,
-    loss: Any = None,
-    data_dir: Path | None = None,
-    device: str = "cpu",
-    engine: str = "serial",
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    **options: Unpack[Options],
 ) -> xarray.DataTree:
     """Measure how sharp minima are, and store it.
 
@@ -52,17 +35,8 @@ def sharpness(
         checkpoints: Files, points of stored curves or modules, of one architecture.
         out: The store to write. One of the same recipe is resumed.
         recipe: What to compute.
-        model: Architecture by name or as a module, for files that don't name it.
-        model_settings: Settings of an architecture given by name.
-        data: Data set by name, as `DataSet`, `(inputs, targets)` or `{"train": …, "test": …}`.
-        data_settings: Settings of a data set given by name.
-        loss: A name or a per-sample function; cross-entropy (mse for regression) by default.
-        data_dir: First place to look for data files.
-        device: Where to compute.
-        engine: `serial` or `processes`.
-        workers: Number of processes.
-        overwrite: Replace a store of another recipe.
-        progress: Whether to show progress on stderr.
+        **options: `model`, `data` and `loss` of the checkpoints, `device`, `engine` and so on: see
+            `landscape.studies.opening.Options`.
 
     Returns:
         The store, as `landscape.open` gives it.
@@ -71,71 +45,39 @@ def sharpness(
         RequestError: If the request is wrong; nothing has been written then.
     """
     recipe = recipe or SharpnessRecipe()
-    ends = gather(
-        [checkpoints] if isinstance(checkpoints, Source) else checkpoints,
-        model=model,
-        model_settings=model_settings,
-        data=data,
-        data_settings=data_settings,
-        loss=loss,
-        data_dir=data_dir,
-    )
-    network = Network(
-        ends.models[0], ends.data, ends.loss, recipe.samples, recipe.batchnorm, recipe.weight_decay, device
-    )
-    study = Study(ends, network, recipe)
-    study.check(engine, workers)
-    resumed = store.create(out, study.recipe(), kind=NODE, attrs={"device": device}, overwrite=overwrite)
-    if not (resumed and store.attributes(out)["complete"]):
-        study.run(Path(out), engine=engine, workers=workers, progress=progress)
-    return store.open(out)
+    return SharpnessStudy(open_checkpoints(checkpoints, recipe, options), recipe).compute(out)
 
 
-class Study:
+class SharpnessStudy(CheckpointStudy):
     """The steps of `sharpness`.
 
     Args:
-        ends: The checkpoints.
-        network: What is measured, with the first checkpoint's weights.
+        opened: The checkpoints, and what is measured.
         recipe: What to compute.
     """
 
-    def __init__(self, ends: Checkpoints, network: Network, recipe: SharpnessRecipe) -> None:
-        self.ends, self.network, self.settings = ends, network, recipe
-        self.measures = recipe.resolved()
-        self.splits = tuple(dict.fromkeys(recipe.splits))
-        for split in self.splits:
-            if split not in ends.data.splits:
-                raise unknown("split", split, ends.data.splits)
+    kind = "sharpness"
+
+    def __init__(self, opened: Opened, recipe: SharpnessRecipe) -> None:
+        super().__init__(opened)
+        self.settings, self.measures = recipe, recipe.resolved()
 
     def recipe(self) -> dict[str, Any]:
         """Everything that the result depends on."""
-        return {
-            "checkpoints": self.ends.digests(),
-            "problem": dict(self.ends.problem),
-            **self.network.recipe(),
-            **self.settings.recipe(),
-        }
+        return {**super().recipe(), **self.settings.recipe()}
 
-    def check(self, engine: str, workers: int | None) -> None:
+    def check(self) -> None:
         """Try everything on a few samples, so that a wrong request ends before anything is written."""
-        engines.check(engine, workers)
-        objectives = self.network.objectives(self.splits)
-        for objective in objectives.values():
-            objective.check()
-        check_deterministic(next(iter(objectives.values())))
-        if engine == "processes":
-            self.network.check_transport()
+        super().check()
         count = self.ends.layout.num_parameters
         if (k := self.measures.get("hessian_top", {}).get("k", 0)) > count:
             raise RequestError(f"{k} eigenvalues were asked for, but the network has {count} parameters: lower k")
 
-    def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
-        """Compute what the store lacks, and complete it."""
-        run(path, [self.sweep()], engine=engine, workers=workers, progress=progress, describe="measure")
+    def run(self, path: Path) -> None:
+        """Compute what the store lacks."""
+        self.running.run(path, [self.sweep()], "measure")
         if DENSITY in self.measures:
             self._write_density(path)
-        store.finish(path)
 
     def coords(self) -> dict[str, Any]:
         """Labels of all dimensions that are known before anything is measured."""
@@ -155,7 +97,7 @@ class Study:
         """All measures at each checkpoint on each split."""
         over = ("checkpoint", "split")
         return Sweep(
-            node=NODE,
+            node=self.kind,
             coords=self.coords(),
             over=over,
             variables={
@@ -164,7 +106,7 @@ class Study:
             },
             function="landscape.studies.sharpness.evaluation:sharpness_evaluator",
             arguments={
-                "networks": [replace(self.network, model=model) for model in self.ends.models],
+                "networks": self.networks,
                 "labels": list(self.ends.names),
                 "measures": self.measures,
                 "seed": self.settings.seed,
@@ -187,7 +129,7 @@ class Study:
 
     def _write_density(self, path: Path) -> None:
         """The densities of all checkpoints on one grid, smoothed alike."""
-        node = store.open(path)[NODE]
+        node = store.open(path)[self.kind]
         nodes, weights = (torch.from_numpy(node[f"{DENSITY}_{part}"].values) for part in ("nodes", "weights"))
         count = self.ends.layout.num_parameters
         spectra = [
@@ -205,7 +147,7 @@ class Study:
         dims = ("checkpoint", "split", "eigenvalue")
         coords = {**self.coords(), "eigenvalue": joint.grid.numpy()}
         variables = {DENSITY + part: Variable(dims, attrs=self._attrs(DENSITY + part)) for part in values}
-        store.add_node(path, NODE, coords, variables, {"density_sigma": joint.sigma})
+        store.add_node(path, self.kind, coords, variables, {"density_sigma": joint.sigma})
         for part, rows in values.items():
             stacked = torch.stack(rows).view(len(self.ends.names), len(self.splits), -1)
-            store.write(path, NODE, DENSITY + part, stacked.numpy())
+            store.write(path, self.kind, DENSITY + part, stacked.numpy())

@@ -10,8 +10,8 @@ import numpy as np
 
 from landscape.errors import RequestError, unknown
 from landscape.geometry.directions import NORMALIZATIONS
-from landscape.objective.batchnorm import check_policy
 from landscape.studies.grids import AXES
+from landscape.studies.opening import EvaluationRecipe
 from landscape.studies.surface.nested import FIRST, is_nested
 from landscape.studies.surface.whole import check_sides, check_tolerance
 
@@ -30,8 +30,8 @@ MARGIN = 0.25
 
 
 @dataclass(frozen=True)
-class SurfaceRecipe:
-    """What to compute.
+class SurfaceRecipe(EvaluationRecipe):
+    """What to compute; on which splits, samples and statistics as in `EvaluationRecipe`.
 
     Args:
         directions: One of `KINDS`: random ones (`filter`- or `layer`-normalised, plain `gaussian`), the eigenvectors of
@@ -49,11 +49,8 @@ class SurfaceRecipe:
             default zero beside filter and layer normalisation, as Li et al. (arXiv 1712.09913) do.
         orthogonalize: Make the directions orthogonal, keeping their lengths.
         seed: Decides random directions.
-        splits: Splits to evaluate on; None for all that the data have.
-        samples: Evaluate on a fixed random subset of so many samples of each split; None for all.
         batchnorm: BatchNorm policy; by default `checkpoint`, or `recompute` between checkpoints (pca, difference),
             to whose weights no checkpoint's statistics belong.
-        weight_decay: Factor of the L2 term in the loss.
         tolerance: Certify the surface: a coarse grid is evaluated on all samples, every other point on so many random
             ones that the standard error is at most this share of the loss. The default, 0.01, unless `exact`,
             `quick` or `samples` are given, a side isn't of 2^k + 1 points or none is longer than 9, or BatchNorm's
@@ -71,23 +68,19 @@ class SurfaceRecipe:
     biases: str | None = None
     orthogonalize: bool = False
     seed: int = 0
-    splits: tuple[str, ...] | None = None
-    samples: int | None = None
-    batchnorm: str | None = None
-    weight_decay: float = 0.0
     tolerance: float | None = None
     exact: bool = False
     quick: bool = False
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without checkpoints."""
+        super().__post_init__()
         if self.directions not in (*KINDS, OWN):
             raise unknown("directions", self.directions, KINDS)
         if self.normalization not in NORMALIZATIONS:
             raise unknown("normalisation", self.normalization, NORMALIZATIONS)
         if self.treatment not in BIASES:
             raise unknown("treatment of biases", self.treatment, BIASES)
-        check_policy(self.policy)
         longest = max(len(given) for given in (self.size or (), self.extent or (), self.center or ()))
         if self.axes is None and longest > 1:
             object.__setattr__(self, "axes", longest)
@@ -104,8 +97,6 @@ class SurfaceRecipe:
                 raise RequestError(f"center must be finite, got {value}")
         if self.seed < 0:
             raise RequestError(f"seed must be at least 0, got {self.seed}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise RequestError(f"weight decay must be at least 0, got {self.weight_decay}")
         for name in ("size", "extent", "center"):
             self.per_axis(name, self.axes)
         self._check_method()

@@ -8,6 +8,7 @@ it one file for each quantity, which the last stage's workers map into their mem
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from landscape.geometry.slices import Slice
 from landscape.objective.objective import Objective
 from landscape.studies.grids import AXES, BLOCK, LINE_BLOCK, variables
 from landscape.studies.network import Network
+from landscape.studies.study import Running
 from landscape.studies.surface.certified import Estimator, saved
 from landscape.studies.surface.nested import Nested
 from landscape.studies.surface.tasks import PLANS, Oracles, control_file, open_control
@@ -24,7 +26,6 @@ from landscape.studies.surface.whole import pilot_evaluations
 from landscape.sweeps import store
 from landscape.sweeps.node import scratch_folder
 from landscape.sweeps.schema import Sweep, Variable
-from landscape.sweeps.sweep import run
 
 KEPT_BYTES = 1 << 32
 """What the per-sample values of the coarse grid may take beside the store; it isn't halved beyond."""
@@ -103,21 +104,21 @@ class Stages:
             attrs=attrs,
         )
 
-    def prepare(self, recipe: Any, **options: Any) -> None:
+    def prepare(self, recipe: Any, running: Running) -> None:
         """Run all stages but the last, as far as they haven't been run before.
 
         Args:
             recipe: Of the store.
-            **options: For `run`.
+            running: Where and how.
         """
         with store.claim(self.path):
             self.folder.mkdir(exist_ok=True)
             scratch = self.folder / "coarse.zarr"
             store.create(scratch, recipe, kind="coarse")
             while True:
-                run(scratch, [self._coarse_sweep()], describe="coarse grid", **options)
+                running.run(scratch, [self._coarse_sweep()], "coarse grid")
                 self._write_files(scratch)
-                if self.tolerance is None or not self._decide(scratch, options):
+                if self.tolerance is None or not self._decide(scratch, running):
                     break
                 self.grid = self.grid.halved()
 
@@ -171,7 +172,7 @@ class Stages:
         splits = range(len(self.arguments["splits"]))
         return [(c, s, name) for c in range(len(self.arguments["networks"])) for s in splits for name in self.names]
 
-    def _decide(self, scratch: Path, options: Mapping[str, Any]) -> bool:
+    def _decide(self, scratch: Path, running: Running) -> bool:
         """Run the pilot, plan each point's samples, and say whether the coarse grid is to be halved."""
         grid, cells = self.grid, int(np.prod(self.grid.cells))
         sweep = Sweep(
@@ -184,8 +185,8 @@ class Stages:
             block={"cell": CELLS_PER_TASK},
         )
         if self.objective.module.refresh_statistics is None:
-            options = {**options, "engine": "serial", "workers": None}  # less work than starting processes
-        run(scratch, [sweep], describe="pilot", **options)
+            running = replace(running, engine="serial", workers=None)  # less work than starting processes
+        running.run(scratch, [sweep], "pilot")
         node: Any = store.open(scratch)[sweep.node]
         variances: np.ndarray = node["variance"].values
         planned = np.zeros((*variances.shape[:2], *grid.shape), np.int32)

@@ -6,27 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import RequestError, unknown
-from landscape.objective.determinism import check_deterministic
+from landscape.errors import RequestError
 from landscape.objective.losses import Loss
 from landscape.objective.objective import Objective
 from landscape.studies.grids import AXES, own_sweep, own_values, quantities, slice_sweep
 from landscape.studies.network import Network
-from landscape.studies.networks import Checkpoints, Source, gather
+from landscape.studies.networks import Source
+from landscape.studies.opening import CheckpointStudy, Opened, Options, open_checkpoints
 from landscape.studies.surface.directions import Own, Slices, make_slices, read_directions
 from landscape.studies.surface.recipe import HESSIAN, OWN, SurfaceRecipe
 from landscape.studies.surface.stages import Stages
-from landscape.sweeps import engine as engines
 from landscape.sweeps import store
 from landscape.sweeps.recipe import digest
 from landscape.sweeps.schema import Sweep, Variable
-from landscape.sweeps.sweep import run
 
 if TYPE_CHECKING:
     import xarray
@@ -42,18 +40,8 @@ def surface(
     recipe: SurfaceRecipe | None = None,
     *,
     directions: Own | None = None,
-    model: Any = None,
-    model_settings: Mapping[str, Any] | None = None,
-    data: Any = None,
-    data_settings: Mapping[str, Any] | None = None,
-    loss: Any = None,
     metrics: Mapping[str, Loss] | None = None,
-    data_dir: Path | None = None,
-    device: str = "cpu",
-    engine: str = "serial",
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    **options: Unpack[Options],
 ) -> xarray.DataTree:
     """Evaluate the loss on a grid around networks, along one to three directions, and store it.
 
@@ -64,18 +52,9 @@ def surface(
         recipe: What to compute.
         directions: Directions of one's own instead of the recipe's: rows `(k, D)`, or for each a file with a tensor for
             each of the model's parameters.
-        model: Architecture by name or as a module, for files that don't name it.
-        model_settings: Settings of an architecture given by name.
-        data: Data set by name, as `DataSet`, `(inputs, targets)` or `{"train": …, "test": …}`.
-        data_settings: Settings of a data set given by name.
-        loss: A name or a per-sample function; cross-entropy (mse for regression) by default.
         metrics: Further per-sample functions by name, evaluated beside the loss.
-        data_dir: First place to look for data files.
-        device: Where to compute.
-        engine: `serial` or `processes`.
-        workers: Number of processes.
-        overwrite: Replace a store of another recipe.
-        progress: Whether to show progress on stderr.
+        **options: `model`, `data` and `loss` of the checkpoints, `device`, `engine` and so on: see
+            `landscape.studies.opening.Options`.
 
     Returns:
         The store, as `landscape.open` gives it.
@@ -84,54 +63,27 @@ def surface(
         RequestError: If the request is wrong; nothing has been written then.
     """
     recipe = recipe or SurfaceRecipe()
-    ends = gather(
-        [checkpoints] if isinstance(checkpoints, Source) else checkpoints,
-        model=model,
-        model_settings=model_settings,
-        data=data,
-        data_settings=data_settings,
-        loss=loss,
-        data_dir=data_dir,
-    )
-    own = None if directions is None else read_directions(directions, ends.models[0])
+    opened = open_checkpoints(checkpoints, recipe, options, metrics)
+    own = None if directions is None else read_directions(directions, opened.ends.models[0])
     if own is not None:
         recipe = replace(recipe, directions=OWN, axes=len(own))
-    network = Network(
-        ends.models[0],
-        ends.data,
-        ends.loss,
-        recipe.samples,
-        recipe.policy,
-        recipe.weight_decay,
-        device,
-        metrics=metrics or {},
-    )
-    study = Study(ends, network, recipe, own)
-    study.check(engine, workers)
-    resumed = store.create(out, study.recipe(), kind="surface", attrs={"device": device}, overwrite=overwrite)
-    if not (resumed and store.attributes(out)["complete"]):
-        study.run(Path(out), engine=engine, workers=workers, progress=progress)
-    return store.open(out)
+    return SurfaceStudy(opened, recipe, own).compute(out)
 
 
-class Study:
+class SurfaceStudy(CheckpointStudy):
     """The steps of `surface`, in order: make the slices, evaluate them, and add the checkpoints' own values.
 
     Args:
-        ends: The checkpoints.
-        network: What is evaluated, with the first checkpoint's weights.
+        opened: The checkpoints, and what is evaluated.
         recipe: What to compute.
         own: Directions of one's own, shape `(k, D)`.
     """
 
-    def __init__(self, ends: Checkpoints, network: Network, recipe: SurfaceRecipe, own: Tensor | None = None) -> None:
-        self.ends, self.network, self.settings, self.own = ends, network, recipe, own
-        available = tuple(ends.data.splits)
-        self.splits = tuple(dict.fromkeys(recipe.splits or available))
-        for split in self.splits:
-            if split not in available:
-                raise unknown("split", split, available)
-        self.networks = [replace(network, model=model) for model in ends.models]
+    kind = "surface"
+
+    def __init__(self, opened: Opened, recipe: SurfaceRecipe, own: Tensor | None = None) -> None:
+        super().__init__(opened)
+        self.settings, self.own = recipe, own
         self.eigenvectors: Tensor | None = None
         """Of the Hessian, shape `(C, k, D)`, once they are found."""
 
@@ -148,35 +100,21 @@ class Study:
     def recipe(self) -> dict[str, Any]:
         """Everything that the result depends on."""
         own = {} if self.own is None else {"vectors": digest(self.own.numpy())}
-        return {
-            "checkpoints": self.ends.digests(),
-            "problem": dict(self.ends.problem),
-            **self.network.recipe(),
-            **self.settings.recipe(self.num_axes),
-            **own,
-            "splits": self.splits,
-        }
+        return {**super().recipe(), **self.settings.recipe(self.num_axes), **own}
 
-    def check(self, engine: str, workers: int | None) -> None:
+    def check(self) -> None:
         """Try everything on a few samples, so that a wrong request ends before anything is written."""
-        engines.check(engine, workers)
-        objectives = self.network.objectives(self.splits)
-        for objective in objectives.values():
-            objective.check()
-        check_deterministic(next(iter(objectives.values())))
-        if engine == "processes":
-            self.network.check_transport()
+        super().check()
         if self.num_axes > (count := self.ends.layout.num_parameters):
             raise RequestError(f"{self.num_axes} axes, but the network has {count} parameters: give fewer --axes")
         self._coords()
 
-    def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
-        """Compute what the store lacks, and complete it."""
-        objective = next(iter(self.network.objectives(self.splits).values()))
-        coords = self._coords()
+    def run(self, path: Path) -> None:
+        """Compute what the store lacks."""
+        objective, coords = self.objective(), self._coords()
         if self.settings.directions == HESSIAN:
             sweep = self.eigenvector_sweep(coords)
-            run(path, [sweep], engine=engine, workers=workers, progress=progress, describe="eigenvectors")
+            self.running.run(path, [sweep], "eigenvectors")
             self.eigenvectors = torch.from_numpy(store.open(path)[sweep.node]["vector"].values)
         around = [self.networks[origin] for origin in self.slices.origins]
         method, tolerance = self.settings.method, self.settings.certainty
@@ -186,7 +124,6 @@ class Study:
             "method": method,
         }
         attrs |= {} if tolerance is None else {"tolerance": tolerance}
-        options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
         where = self.slices.slices
         stages = None
         if method == "exact":
@@ -200,13 +137,12 @@ class Study:
         self._write_directions(path, coords)
         sweeps = [] if self.slices.coordinates is None else [self._marks(path, objective)]
         if stages is not None:
-            stages.prepare(self.recipe(), **options)
+            stages.prepare(self.recipe(), self.running)
             grid = stages.sweep(attrs)
-        run(path, [grid, *sweeps], describe="evaluate", **options)
+        self.running.run(path, [grid, *sweeps], "evaluate")
         self._write_own(path, around, coords, objective)
         if stages is not None:
             store.add_node(path, "surface", coords, {}, stages.cost())
-        store.finish(path)
 
     def _coords(self) -> dict[str, Any]:
         """The coordinates of the grid; the axis that changes fastest comes last."""
