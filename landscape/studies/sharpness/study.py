@@ -14,6 +14,7 @@ from landscape.linalg.density import Spectrum
 from landscape.measures.hessian_density import spread
 from landscape.measures.registry import LOSS, MEASURES
 from landscape.objective.determinism import check_deterministic
+from landscape.objective.losses import unit_of
 from landscape.studies.network import Network
 from landscape.studies.networks import Checkpoints, Source, gather
 from landscape.studies.sharpness.evaluation import DENSITY, variable_dims
@@ -176,7 +177,7 @@ class Study:
         """What a reader should know of a variable."""
         owner = next(one for one in self.measures if name == one or name.startswith(f"{one}_"))
         entry, part = MEASURES[owner], name.removeprefix(owner).strip("_")
-        unit = "nats" if self.network.loss == "cross-entropy" else "units of the loss"
+        unit = unit_of(self.network.loss)
         units = entry.units.replace(LOSS, unit, 1) if entry.units.startswith(LOSS) else entry.units
         if part in ("residual", "ratio", "weights"):
             units = "1"
