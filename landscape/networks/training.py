@@ -122,13 +122,11 @@ class Trained:
 
 
 class Observer(Stateful, Protocol):
-    """What looks at a run along its way, in the place of the plain history; its state goes on with a resumed run.
+    """What looks at a run along its way, in the place of the plain history; its state goes on with a resumed run."""
 
-    Args:
-        steps: Numbers of updates after which it looks, 0 for before the first.
-    """
-
-    steps: Container[int]
+    @property
+    def steps(self) -> Container[int]:
+        """Numbers of updates after which it looks, 0 for before the first."""
 
     def record(self, step: int, model: nn.Module) -> Row:
         """What is recorded after so many updates; the model is only read."""
