@@ -23,7 +23,7 @@ import click
     "--picture",
     metavar="NAME",
     help="Which picture: all (default); planes, curves or matrix of a connect store, relief or sections of a surface, "
-    "spectrum or rho of sharpness.",
+    "spectrum or rho of sharpness, milestones of grok.",
 )
 @click.option("--pair", type=int, help="The pair that is drawn, where a store has several; the first by default.")
 @click.option("--checkpoint", metavar="NAME", help="The checkpoint whose surface is drawn; all by default.")

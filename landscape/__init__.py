@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from landscape.objective.objective import Objective
     from landscape.optimizers.registry import make_optimizer
     from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect, load_curve
+    from landscape.studies.grok import GrokRecipe, grok
     from landscape.studies.sharpness import SharpnessRecipe, sharpness
     from landscape.studies.surface import SurfaceRecipe, surface
     from landscape.sweeps.store import open
@@ -30,6 +31,7 @@ _HOMES = {
     "Bezier": "landscape.geometry.slices",
     "ConnectRecipe": "landscape.studies.connect",
     "CurveRecipe": "landscape.studies.connect",
+    "GrokRecipe": "landscape.studies.grok",
     "Line": "landscape.geometry.slices",
     "Objective": "landscape.objective.objective",
     "Polyline": "landscape.geometry.slices",
@@ -39,6 +41,7 @@ _HOMES = {
     "build_model": "landscape.networks.models",
     "connect": "landscape.studies.connect",
     "draw": "landscape.figures",
+    "grok": "landscape.studies.grok",
     "load_checkpoint": "landscape.networks.checkpoint",
     "load_curve": "landscape.studies.connect",
     "load_data": "landscape.networks.datasets",
@@ -54,6 +57,7 @@ __all__ = [
     "Bezier",
     "ConnectRecipe",
     "CurveRecipe",
+    "GrokRecipe",
     "Line",
     "Objective",
     "Polyline",
@@ -63,6 +67,7 @@ __all__ = [
     "build_model",
     "connect",
     "draw",
+    "grok",
     "load_checkpoint",
     "load_curve",
     "load_data",

@@ -11,6 +11,8 @@ from landscape.errors import RequestError, unknown
 from landscape.figures.analysis import barrier, barrier_matrix, checkpoints
 from landscape.figures.connect import connect_figure, planes_figure
 from landscape.figures.curve import curve_figure
+from landscape.figures.grok import grok_figure, milestones_figure
+from landscape.figures.grokking import milestones, over_seeds
 from landscape.figures.matrix import matrix_figure
 from landscape.figures.relief import relief_figure, sections_figure
 from landscape.figures.report import report
@@ -29,8 +31,12 @@ __all__ = [
     "connect_figure",
     "curve_figure",
     "draw",
+    "grok_figure",
     "matrix_figure",
     "measures_figure",
+    "milestones",
+    "milestones_figure",
+    "over_seeds",
     "planes_figure",
     "relief_figure",
     "report",
@@ -52,6 +58,7 @@ PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
     },
     "surface": {"all": surface_figure, "relief": relief_figure, "sections": sections_figure},
     "sharpness": {"all": measures_figure, "spectrum": spectrum_figure, "rho": rho_figure},
+    "grok": {"all": grok_figure, "milestones": milestones_figure},
     "train": {"all": train_figure},
 }
 """The pictures of each kind of store; `all` is the one drawn unless another is asked for."""
@@ -67,6 +74,8 @@ OPTIONS: dict[Callable[..., StyledFigure], tuple[str, ...]] = {
     measures_figure: ("split",),
     spectrum_figure: ("split",),
     rho_figure: ("split",),
+    grok_figure: (),
+    milestones_figure: (),
     train_figure: (),
 }
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from landscape.errors import RequestError
+from landscape.networks.algorithmic import ALGORITHMIC
 from landscape.networks.splits import DataSet, Split
-from landscape.settings import Count, Fraction, NonNegative, Range, Seed
+from landscape.settings import Count, NonNegative, Seed
 
 
 def regression(
@@ -121,50 +119,6 @@ def shapes1d(
     return _divide("shapes1d", signals[:, None].float(), labels, num_samples, 10, seed)
 
 
-def modular(
-    *,
-    modulus: Annotated[int, Range(2)] = 97,
-    operation: Literal["add", "subtract", "multiply", "divide"] = "add",
-    train_fraction: Fraction = 0.5,
-    encoding: Literal["one-hot", "symbols"] = "one-hot",
-    seed: Seed = 0,
-) -> DataSet:
-    r"""Every equation :math:`a \circ b = c \pmod p` of the grokking experiments, divided at random.
-
-    Args:
-        modulus: The number `p` of symbols; a prime for `divide`.
-        operation: The operation; `divide` gives :math:`a b^{-1}` over all :math:`b \ne 0`.
-        train_fraction: Part of the equations that is trained on; at least one is left to each split.
-        encoding: `one-hot` gives float32 inputs `(N, 2p)`, which any network takes; `symbols` int64 ones
-            `(N, 2)` for networks with an embedding.
-        seed: Which equations are trained on.
-
-    Returns:
-        The equations with the label `c`.
-
-    Raises:
-        RequestError: If division is asked for and the modulus is not prime.
-
-    References:
-        A. Power et al., Grokking, arXiv:2201.02177.
-    """
-    a, b = torch.cartesian_prod(torch.arange(modulus), torch.arange(modulus)).reshape(-1, 2).unbind(1)
-    if operation == "divide" and any(modulus % k == 0 for k in range(2, math.isqrt(modulus) + 1)):
-        raise RequestError(f"data set 'modular': division needs a prime modulus, got {modulus}; take 97")
-    if operation == "divide":  # c / b = a: solved by taking (c, b) for the inputs and a for the answer
-        kept = b != 0
-        a, b = a[kept], b[kept]
-        pairs, labels = torch.stack([a * b % modulus, b], dim=1), a
-    else:
-        answers = {"add": a + b, "subtract": a - b, "multiply": a * b}
-        pairs, labels = torch.stack([a, b], dim=1), answers[operation] % modulus
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
-    pairs, labels = pairs[order], labels[order]
-    inputs = F.one_hot(pairs, modulus).flatten(1).float() if encoding == "one-hot" else pairs
-    num_train = min(max(1, round(train_fraction * len(pairs))), len(pairs) - 1)
-    return _divide("modular", inputs, labels, num_train, modulus, seed)
-
-
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Standard normal numbers in float64."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -186,5 +140,5 @@ GENERATED: dict[str, Callable[..., DataSet]] = {
     "regression": regression,
     "polynomial": polynomial,
     "shapes1d": shapes1d,
-    "modular": modular,
+    **ALGORITHMIC,
 }

@@ -10,7 +10,7 @@ import glob
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -136,6 +136,8 @@ def fit(
     schedule: Schedule = constant,
     recorder: Callable[[int], Row] | None = None,
     record_every: int = 0,
+    record_at: Container[int] = (),
+    enough: Callable[[History], bool] | None = None,
     resume: Resume | None = None,
     report: Report | None = None,
 ) -> History:
@@ -149,6 +151,8 @@ def fit(
         schedule: The learning rate's factor as a function of progress in [0, 1).
         recorder: Called with the number of updates made, before the first and after every `record_every` and the last.
         record_every: Updates between records; 0 for the last only.
+        record_at: Numbers of updates after which there are records as well, 0 for before the first.
+        enough: Asked after each record but the one before the first; the run ends where it says yes.
         resume: Where to keep the state, for a run that can be killed.
         report: Told the progress now and then, `report(fraction, loss=...)`.
 
@@ -167,7 +171,7 @@ def fit(
         if recorder is not None:
             history.rows.append({"step": done, "seconds": time.perf_counter() - clock, **recorder(done)})
 
-    if first == 0 and record_every:
+    if first == 0 and (record_every or 0 in record_at):
         record(0)
     for index in range(first, num_steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -179,14 +183,14 @@ def fit(
             history.diverged_at = done
             record(done)
             break
-        recording = done == num_steps or (record_every > 0 and done % record_every == 0)
+        recording = done == num_steps or (record_every > 0 and done % record_every == 0) or done in record_at
         if recording or done % CHECK_EVERY == 0:
             loss = float(value)
             if not math.isfinite(loss):
                 history.diverged_at = done
             if recording or history.diverged_at is not None:
                 record(done)
-            if history.diverged_at is not None:
+            if history.diverged_at is not None or (recording and enough is not None and enough(history)):
                 break
             if report is not None:
                 report(done / num_steps, loss=loss)

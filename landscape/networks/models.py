@@ -16,6 +16,8 @@ from landscape.networks.zoo.gpt import gpt2, gpt_nano, modern
 from landscape.networks.zoo.mlp import mlp, softmax
 from landscape.networks.zoo.preresnet import preresnet110, preresnet164
 from landscape.networks.zoo.resnet import resnet
+from landscape.networks.zoo.symbols import embedding_mlp, quadratic
+from landscape.networks.zoo.transformer import transformer
 from landscape.networks.zoo.vgg import vgg16
 from landscape.networks.zoo.wideresnet import wrn28
 
@@ -30,12 +32,14 @@ class ModelEntry:
         summary: One line for lists.
         fixed: Keywords that the name stands for, such as a depth; they are no settings.
         text: Whether it takes windows of tokens and gives logits for each of them.
+        symbols: Whether it takes rows of symbols, each one of as many as there are classes.
     """
 
     function: Callable[..., nn.Module]
     summary: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     text: bool = False
+    symbols: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -56,6 +60,23 @@ MODELS: dict[str, ModelEntry] = {
     "vgg16": ModelEntry(vgg16, "VGG of 16 layers for CIFAR", {"batchnorm": False}),
     "vgg16-bn": ModelEntry(vgg16, "VGG of 16 layers for CIFAR with BatchNorm", {"batchnorm": True}),
     "wrn28-10": ModelEntry(wrn28, "wide ResNet of 28 layers, ten times as wide"),
+    "quadratic": ModelEntry(
+        quadratic, "quadratic network on symbols, which groks modular addition in seconds", symbols=True
+    ),
+    "embedding-mlp": ModelEntry(embedding_mlp, "multilayer perceptron on embedded symbols", symbols=True),
+    "transformer": ModelEntry(transformer, "transformer for equations of any depth", symbols=True),
+    "transformer-nanda": ModelEntry(
+        transformer,
+        "Nanda et al.'s: one layer, no LayerNorm",
+        {"layers": 1, "layernorm": False, "operator": False},
+        symbols=True,
+    ),
+    "transformer-power": ModelEntry(
+        transformer,
+        "Power et al.'s: two layers, LayerNorm",
+        {"layers": 2, "layernorm": True, "operator": True},
+        symbols=True,
+    ),
     "gpt-nano": ModelEntry(gpt_nano, "GPT of the NanoGPT speedrun for characters, seconds on a CPU", text=True),
     "gpt2-124m": ModelEntry(gpt2, "GPT-2, the smallest", text=True),
     "modern-124m": ModelEntry(

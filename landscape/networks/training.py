@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from landscape.errors import RequestError, unknown
 from landscape.networks.accumulation import BatchLoss, MicroBatch, cut, select_parts
 from landscape.networks.datasets import DataSet
-from landscape.networks.loop import History, Report, Resume, Row, fit
+from landscape.networks.loop import History, Report, Resume, Row, Stateful, fit
 from landscape.networks.parallel import ALONE, Ranks
 from landscape.networks.sampling import AUGMENTATIONS, Shuffle, augment, mix
 from landscape.objective.losses import Loss, per_sample, resolve_loss
@@ -121,6 +121,20 @@ class Trained:
     samples: Mapping[str, int]
 
 
+class Observer(Stateful, Protocol):
+    """What looks at a run along its way, in the place of the plain history; its state goes on with a resumed run."""
+
+    @property
+    def steps(self) -> Container[int]:
+        """Numbers of updates after which it looks, 0 for before the first."""
+
+    def record(self, step: int, model: nn.Module) -> Row:
+        """What is recorded after so many updates; the model is only read."""
+
+    def enough(self, history: History) -> bool:
+        """Whether the run may end here."""
+
+
 def train(
     model: nn.Module,
     data: DataSet,
@@ -131,6 +145,7 @@ def train(
     evaluate_every: int = 1,
     evaluate_samples: int | None = None,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
+    observer: Observer | None = None,
     resume: Resume | None = None,
     report: Report | None = None,
     ranks: Ranks = ALONE,
@@ -151,6 +166,7 @@ def train(
         evaluate_samples: Samples of each split on which loss and error are recorded, a fixed random subset; None for
             all.
         on_epoch: Called after each epoch with its number and the network, for checkpoints.
+        observer: Makes the records of the history instead, at steps of its own, and may end the run.
         resume: Where to keep the run's state, so that a killed run goes on to the same bits.
         report: Told the progress, `report(fraction, samples=..., loss=...)`, with the last recorded errors.
         ranks: The processes that train together, each of which calls this with the same arguments.
@@ -247,6 +263,8 @@ def train(
         row: Row = {"learning_rate": optimizer.param_groups[0]["lr"]}
         if not ranks.first:
             return row
+        if observer is not None:
+            return {**row, **observer.record(done, model)}
         objective = Objective(model, judged.train, loss, device=device, dtype=dtype)
         for split, part in judged.splits.items():
             values = objective.on(part).evaluate(objective.theta)
@@ -260,10 +278,12 @@ def train(
             step,
             num_steps,
             optimizer,
-            {"model": model, "scaler": scaler},
+            {"model": model, "scaler": scaler, **({} if observer is None else {"observer": observer})},
             schedule=find_schedule(recipe.schedule),
             recorder=record,
-            record_every=evaluate_every * per_epoch,
+            record_every=evaluate_every * per_epoch if observer is None else 0,
+            record_at=() if observer is None else observer.steps,
+            enough=None if observer is None else observer.enough,
             resume=resume,
             report=tell,
         )

@@ -40,6 +40,36 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> PerSample:
     return losses.view(len(targets), -1).sum(1), counts
 
 
+def stablemax_cross_entropy(outputs: Tensor, targets: Tensor) -> PerSample:
+    r"""Cross-entropy in nats with StableMax in the place of softmax: it never rounds to zero.
+
+    .. math:: \ell = -\log \frac{s(z_y)}{\sum_j s(z_j)}, \qquad
+              s(z) = z + 1 \text{ for } z \ge 0, \quad 1 / (1 - z) \text{ for } z < 0
+
+    Softmax's loss in float32 is exactly zero once a logit leads by some 17, and its gradient with it ("softmax
+    collapse"); here the gap has to grow as far as the loss shrinks.
+
+    Args:
+        outputs: Logits, shape `(B, classes)`, or `(B, T, vocabulary)` for tokens.
+        targets: Class numbers, shape `(B,)` or `(B, T)`; a token of -100 is left out.
+
+    Returns:
+        Shape `(B,)`; for tokens the sums and the counts.
+
+    References:
+        L. Prieto et al., Grokking at the edge of numerical stability, arXiv:2501.04697, equation 5.
+    """
+    kept = targets != IGNORED_TOKEN
+    place = targets.where(kept, 0).unsqueeze(-1)
+    # each branch is finite on the other's side, or its gradient would be NaN there
+    scores = torch.where(outputs < 0, 1 / (1 - outputs.clamp(max=0)), outputs + 1)
+    others = scores.scatter(-1, place, 0.0).sum(-1, keepdim=True)  # not a difference, which would round to zero
+    losses = torch.log1p(others / scores.gather(-1, place)).squeeze(-1)
+    if outputs.ndim == 2:
+        return losses
+    return losses.where(kept, 0.0).flatten(1).sum(1), kept.flatten(1).sum(1)
+
+
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """Squared error, averaged over the components of each sample, in squared units of the targets.
 
@@ -73,8 +103,21 @@ def error(outputs: Tensor, targets: Tensor) -> PerSample:
     return (wrong & kept).flatten(1).sum(1).to(outputs.dtype), kept.flatten(1).sum(1)
 
 
-LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mse}
-METRICS: dict[str, dict[str, Loss]] = {"cross-entropy": {"error": error}, "mse": {}}
+LOSSES: dict[str, Loss] = {
+    "cross-entropy": cross_entropy,
+    "stablemax-cross-entropy": stablemax_cross_entropy,
+    "mse": mse,
+}
+METRICS: dict[str, dict[str, Loss]] = {
+    "cross-entropy": {"error": error},
+    "stablemax-cross-entropy": {"error": error},
+    "mse": {},
+}
+
+
+def unit_of(loss: str | Loss) -> str:
+    """The unit of a loss: nats where it is a negative log-probability by name."""
+    return "nats" if isinstance(loss, str) and "error" in METRICS.get(loss, {}) else "units of the loss"
 
 
 def resolve_loss(loss: str | Loss, metrics: Mapping[str, Loss] | None = None) -> tuple[Loss, dict[str, Loss]]:

@@ -21,7 +21,14 @@ from torch import Tensor, nn
 
 from landscape.errors import RequestError
 from landscape.objective.batchnorm import check_policy, recompute_statistics
-from landscape.objective.losses import Loss, cross_entropy, mean, per_sample, resolve_loss
+from landscape.objective.losses import (
+    Loss,
+    cross_entropy,
+    mean,
+    per_sample,
+    resolve_loss,
+    stablemax_cross_entropy,
+)
 from landscape.objective.module import PrivateModule, preserved_rng
 from landscape.objective.parameters import Layout
 from landscape.objective.samples import Batch, Samples, batch_length
@@ -37,7 +44,7 @@ class Objective:
         model: Any `nn.Module`; only read.
         data: `(inputs, targets)` as tensors or arrays (inputs possibly a tuple or dict), an object with these two
             attributes, or a loader that can be iterated again in the same order.
-        loss: `"cross-entropy"`, `"mse"`, or a function `(outputs, targets) -> (B,)`, one value per sample (a token loss
+        loss: A name of `losses.LOSSES`, or a function `(outputs, targets) -> (B,)`, one value per sample (a token loss
             returns sums and counts).
         metrics: Further per-sample functions by name; by default `error` beside cross-entropy.
         batchnorm: `"checkpoint"`, `"recompute"` or `"batch"`; see `landscape.objective.batchnorm`.
@@ -235,7 +242,7 @@ class Objective:
         with torch.no_grad(), self.evaluation_mode():
             inputs, targets = self.samples.first(2)
             outputs = self.module(inputs)
-            if self.loss_function is cross_entropy:
+            if self.loss_function in (cross_entropy, stablemax_cross_entropy):
                 self.samples.check_labels(outputs.shape[-1])
             for name, function in self.metrics.items():
                 per_sample(function, outputs, targets, batch_length(targets), name)

@@ -92,7 +92,7 @@ def train_to_files(
     data = problem.load_data(data_dir)
     model = problem.build_model(data, recipe.seed)
     loss = problem.find_loss(data)
-    _check(model, data, loss, recipe, device)
+    check_training(model, data, loss, recipe, device)
     check_machine(recipe, torch.device(device), ranks)
     _check_single(model, data, recipe)
     contents = {
@@ -161,7 +161,7 @@ def train_to_files(
     return TrainedFiles(out, history_path, fresh=True)
 
 
-def _check(model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRecipe, device: str) -> None:
+def check_training(model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRecipe, device: str) -> None:
     """Try everything on a few samples, so that a wrong request ends before anything is written."""
     objective = Objective(model, data.train, loss, device=device)
     for split in data.splits.values():

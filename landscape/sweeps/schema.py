@@ -82,7 +82,8 @@ class Sweep:
     each worker: `evaluate = factory(arguments)`. Each task calls `evaluate(coordinates, task)`, where
     `coordinates` maps every dimension to its labels (a swept one to the labels of the task's block), and
     which returns an array for every variable, with the variable's dims and the swept ones cut to the block.
-    It may add `status`, one number or one for each point; else points are done, or non-finite.
+    It may add `status`, one number or one for each point; else points are done, or non-finite. A point is to do as long
+    as any of it is.
 
     Args:
         node: Group inside the store, such as `"connect/plane/bezier"`.
@@ -94,6 +95,7 @@ class Sweep:
         block: Points of one task along a swept dimension, 1 by default. One task is one chunk and has one
             writer, so a block of cheap points is a row or a tile.
         attrs: Attributes of the node.
+        along: Further dimensions along which the status is told, for a task that may end before it has filled them.
 
     Raises:
         ValueError: If these don't fit together.
@@ -107,6 +109,7 @@ class Sweep:
     arguments: Mapping[str, Any]
     block: Mapping[str, int] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    along: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for dim, size in self.block.items():
@@ -119,7 +122,7 @@ class Sweep:
                 )
         if "status" in self.variables:
             raise ValueError("'status' is kept by the sweep itself: give that variable another name")
-        used = {*self.over, *(dim for variable in self.variables.values() for dim in variable.dims)}
+        used = {*self.over, *self.along, *(dim for variable in self.variables.values() for dim in variable.dims)}
         if missing := sorted(used - self.labels.keys()):
             raise ValueError(f"dimensions {missing} have no labels: add them to coords")
 
@@ -140,7 +143,7 @@ class Sweep:
         variables = {
             name: Variable(v.dims, v.dtype, v.attrs, {**v.chunks, **block}) for name, v in self.variables.items()
         }
-        return {**variables, "status": Variable(self.over, "int8", flags, block)}
+        return {**variables, "status": Variable((*self.over, *self.along), "int8", flags, block)}
 
     def blocks(self) -> Iterator[dict[str, slice]]:
         """The regions of the tasks, in the order in which they are run."""
@@ -173,15 +176,17 @@ class Sweep:
                 f"{self.function} returned {sorted(values)}, expected {sorted(self.variables)}: see {wrong}"
             )
         length = {dim: len(labels) for dim, labels in self.coordinates(region).items()}
-        finite = np.ones([length[dim] for dim in self.over], bool)
+        told = (*self.over, *self.along)
+        finite = np.ones([length[dim] for dim in told], bool)
         result: dict[str, Array] = {}
         for name, variable in self.variables.items():
             value = result[name] = np.asarray(values[name], variable.dtype)
             if value.shape != (shape := tuple(length[dim] for dim in variable.dims)):
                 raise ValueError(f"{self.function} returned '{name}' of shape {value.shape}, expected {shape}")
-            rest = tuple(axis for axis, dim in enumerate(variable.dims) if dim not in self.over)
-            kept = [dim for dim in variable.dims if dim in self.over]
-            finite &= np.isfinite(value).all(axis=rest).transpose([kept.index(dim) for dim in self.over])
+            rest = tuple(axis for axis, dim in enumerate(variable.dims) if dim not in told)
+            kept = [dim for dim in variable.dims if dim in told]
+            sound = np.isfinite(value).all(axis=rest).transpose([kept.index(dim) for dim in told if dim in kept])
+            finite &= np.expand_dims(sound, tuple(axis for axis, dim in enumerate(told) if dim not in kept))
         status = values.get("status", np.where(finite, Status.DONE, Status.NON_FINITE))
         result["status"] = np.broadcast_to(np.asarray(status, np.int8), finite.shape)
         return result

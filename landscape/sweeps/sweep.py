@@ -87,7 +87,8 @@ def run(
 
 def _jobs(index: int, sweep: Sweep, node: store.Node) -> Iterator[Job]:
     """The blocks of a sweep with a point that is to do."""
-    to_do = np.isin(node.read("status"), (Status.TO_DO, Status.FAILED))
+    status = np.isin(node.read("status"), (Status.TO_DO, Status.FAILED))
+    to_do = np.any(status, axis=tuple(range(len(sweep.over), status.ndim)), keepdims=True)
     for number, region in enumerate(sweep.blocks()):
         block = to_do[tuple(region.values())]
         if block.any():
@@ -164,7 +165,8 @@ def _store(path: Path, sweep: Sweep, node: store.Node, job: Job, outcome: dict[s
     failure = ""
     if isinstance(outcome, str):
         failure = outcome
-        outcome = {"status": np.full([cut.stop - cut.start for cut in job.region.values()], Status.FAILED, np.int8)}
+        shape = [cut.stop - cut.start for cut in job.region.values()] + [len(sweep.labels[dim]) for dim in sweep.along]
+        outcome = {"status": np.full(shape, Status.FAILED, np.int8)}
     elif (outcome["status"] == Status.FAILED).any():
         failure = f"{sweep.function} returned the status 'failed'"
     try:

@@ -4,7 +4,6 @@ import torch
 from scipy.special import eval_legendre
 from sklearn.linear_model import LogisticRegression
 
-from landscape.errors import RequestError
 from landscape.networks.datasets import load_data
 from landscape.networks.generated import GENERATED
 
@@ -67,54 +66,3 @@ def test_shapes1d_is_hard_for_a_line_and_easy_for_a_network():
         optimizer.step()
     accuracy = (network(data.test.inputs).argmax(1) == data.test.targets).float().mean()
     assert accuracy > 0.8
-
-
-OPERATIONS = {
-    "add": lambda a, b, p: (a + b) % p,
-    "subtract": lambda a, b, p: (a - b) % p,
-    "multiply": lambda a, b, p: a * b % p,
-    "divide": lambda a, b, p: a * pow(b, -1, p) % p,
-}
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_modular_holds_every_equation_once(operation):
-    p = 7
-    settings = {"modulus": p, "operation": operation, "encoding": "symbols", "train_fraction": 0.3}
-    data = load_data("modular", settings=settings)
-    rows = [
-        (*map(int, pair), int(c)) for s in data.splits.values() for pair, c in zip(s.inputs, s.targets, strict=True)
-    ]
-    denominators = range(1, p) if operation == "divide" else range(p)
-    assert sorted(rows) == [(a, b, OPERATIONS[operation](a, b, p)) for a in range(p) for b in denominators]
-    assert len(data.train) == round(0.3 * len(rows))
-    assert data.num_classes == p
-
-
-def test_modular_one_hot_is_the_same_equations():
-    symbols = load_data("modular", settings={"modulus": 5, "encoding": "symbols"})
-    one_hot = load_data("modular", settings={"modulus": 5})
-    assert one_hot.input_shape == (10,)
-    decoded = one_hot.train.inputs.reshape(-1, 2, 5).argmax(-1)
-    assert torch.equal(decoded, symbols.train.inputs)
-
-
-@pytest.mark.parametrize("fraction", [0, 1])
-def test_modular_leaves_each_split_something(fraction):
-    data = load_data("modular", settings={"modulus": 3, "train_fraction": fraction})
-    assert min(len(data.train), len(data.test)) == 1
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"modulus": 1}, "at least 2"),
-        ({"modulus": 6, "operation": "divide"}, "prime"),
-        ({"operation": "power"}, "choices: add, subtract, multiply, divide"),
-        ({"train_fraction": 1.5}, "at most 1"),
-        ({"modulos": 5}, "did you mean 'modulus'"),
-    ],
-)
-def test_wrong_settings(settings, message):
-    with pytest.raises(RequestError, match=message):
-        load_data("modular", settings=settings)

@@ -5,7 +5,16 @@ import torch
 from torch.nn import functional as F
 
 from landscape.errors import RequestError
-from landscape.objective.losses import cross_entropy, error, logits, mean, mse, per_sample, resolve_loss
+from landscape.objective.losses import (
+    cross_entropy,
+    error,
+    logits,
+    mean,
+    mse,
+    per_sample,
+    resolve_loss,
+    stablemax_cross_entropy,
+)
 
 
 def normal(*shape):
@@ -29,6 +38,35 @@ def test_cross_entropy_of_tokens_leaves_out_the_ignored():
     wrong, counts = error(outputs, targets)
     assert counts.tolist() == [3, 0]
     assert wrong.tolist() == [(outputs[0].argmax(-1) != targets[0])[kept].sum().item(), 0]
+
+
+def test_stablemax_is_its_formula():
+    outputs, targets = 3 * normal(50, 7), torch.arange(50) % 7
+    scores = torch.tensor([[z + 1 if z >= 0 else 1 / (1 - z) for z in row] for row in outputs.tolist()]).double()
+    expected = -(scores / scores.sum(1, keepdim=True)).gather(1, targets[:, None]).log()[:, 0]
+    torch.testing.assert_close(stablemax_cross_entropy(outputs, targets), expected, rtol=1e-6, atol=1e-6)
+    assert torch.autograd.gradcheck(stablemax_cross_entropy, (outputs.requires_grad_(), targets))
+
+
+def test_stablemax_never_collapses():
+    outputs, targets = torch.tensor([[1e6, -1e6, 0.0]], requires_grad=True), torch.tensor([0])
+    assert cross_entropy(outputs, targets).item() == 0
+    loss = stablemax_cross_entropy(outputs, targets)
+    assert loss.item() == pytest.approx((1 + 1e-6) / 1e6, rel=1e-5)
+    loss.sum().backward()
+    assert outputs.grad[0, 0] < 0 < outputs.grad[0, 2]
+    zeros = torch.zeros(1, 3, requires_grad=True)  # a head that begins at zero must learn
+    stablemax_cross_entropy(zeros, targets).sum().backward()
+    torch.testing.assert_close(zeros.grad, torch.tensor([[-2 / 3, 1 / 3, 1 / 3]]))
+
+
+def test_stablemax_of_tokens_leaves_out_the_ignored():
+    outputs, targets = normal(2, 4, 3), torch.tensor([[0, -100, 2, 1], [-100] * 4])
+    values, counts = stablemax_cross_entropy(outputs, targets)
+    assert counts.tolist() == [3, 0]
+    kept = targets[0] != -100
+    torch.testing.assert_close(values[0], stablemax_cross_entropy(outputs[0, kept], targets[0, kept]).sum())
+    assert values[1] == 0
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ def rms_norm(x: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:])
 
 
-def rotate(x: Tensor) -> Tensor:
+def rotate(x: Tensor, start: int = 0) -> Tensor:
     r"""Rotary positions: turn the pair :math:`(x_j, x_{j + d/2})` at position `m` by :math:`m \cdot b^{-2j/d}`.
 
     The product of a rotated query and a rotated key then depends on their positions' difference alone.
 
     Args:
-        x: Queries or keys, shape `(*, T, d)`, `d` even; positions are counted from 0.
+        x: Queries or keys, shape `(*, T, d)`, `d` even.
+        start: Position of the first.
 
     Returns:
         Same shape and dtype; computed in float32 at least.
@@ -35,7 +36,7 @@ def rotate(x: Tensor) -> Tensor:
     length, size = x.shape[-2:]
     exact = torch.promote_types(x.dtype, torch.float32)
     rates = ROTARY_BASE ** -torch.linspace(0, 1, size // 2 + 1, device=x.device, dtype=exact)[:-1]
-    angles = torch.outer(torch.arange(length, device=x.device, dtype=exact), rates)
+    angles = torch.outer(torch.arange(start, start + length, device=x.device, dtype=exact), rates)
     cosine, sine = angles.cos(), angles.sin()
     first, second = x.to(exact).chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(x.dtype)
@@ -64,13 +65,30 @@ class CausalAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.projection = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, T, width)` to the same shape."""
+    def forward(self, x: Tensor, last: bool = False) -> Tensor:
+        """Map `(B, T, width)` to the same shape; with `last` only the last position, `(B, 1, width)`."""
         batch, length, width = x.shape
-        queries, keys, values = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if last:
+            parts = self._project(x[:, -1:], slice(0, width)) + self._project(x, slice(width, None))
+        else:
+            parts = self._project(x, slice(None))
+        queries, keys, values = parts
         if self.rotary:
-            queries, keys = (rotate(rms_norm(part)).to(values.dtype) for part in (queries, keys))
+            queries, keys = (
+                rotate(rms_norm(part), length - part.shape[-2]).to(values.dtype) for part in (queries, keys)
+            )
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True)
-        outputs: Tensor = self.projection(mixed.transpose(1, 2).reshape(batch, length, width))
+        mixed = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=not last)
+        outputs: Tensor = self.projection(mixed.transpose(1, 2).reshape(batch, -1, width))
         return outputs
+
+    def _project(self, x: Tensor, rows: slice) -> tuple[Tensor, ...]:
+        """Some of queries, keys and values, each `(B, heads, T, d)`."""
+        if rows == slice(None):
+            projected = self.qkv(x)
+        else:
+            bias = None if self.qkv.bias is None else self.qkv.bias[rows]
+            projected = F.linear(x, self.qkv.weight[rows], bias)
+        batch, length, width = x.shape
+        parts = projected.view(batch, length, -1, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        return tuple(part for part in parts)

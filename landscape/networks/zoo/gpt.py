@@ -73,9 +73,10 @@ class Block(nn.Module):
         self.attention, self.mlp = attention, mlp
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, T, width)` to the same shape."""
-        x = x + self.dropout(self.attention(self.norm1(x)))
+    def forward(self, x: Tensor, last: bool = False) -> Tensor:
+        """Map `(B, T, width)` to the same shape; with `last` only the last position, `(B, 1, width)`."""
+        attended = self.attention(self.norm1(x), last)
+        x = (x[:, -1:] if last else x) + self.dropout(attended)
         outputs: Tensor = x + self.dropout(self.mlp(self.norm2(x)))
         return outputs
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from landscape.measures.measured import State
-from landscape.measures.registry import MEASURES, measure
+from landscape.measures.registry import LOSS, MEASURES, measure
 from landscape.objective.objective import Objective
 from landscape.studies.grids import Evaluate
 from landscape.studies.sharpness.journal import FileJournal
@@ -38,6 +38,25 @@ def variable_dims(names: Any) -> dict[str, tuple[str, ...]]:
         dims |= {name: entry.dims, f"{name}_stderr": entry.dims}
         dims |= {f"{name}_{part}": own for part, own in entry.more.items()}
     return {key: own for key, own in dims.items() if key not in SKIPPED}
+
+
+def described(name: str, measures: Any, unit: str) -> tuple[str, str]:
+    """What a variable of some measures is, in words, and its units.
+
+    Args:
+        name: The variable: a measure's, or one of its further results.
+        measures: Names of the measures.
+        unit: The loss's own.
+    """
+    owner = next(one for one in measures if name == one or name.startswith(f"{one}_"))
+    entry, part = MEASURES[owner], name.removeprefix(owner).strip("_")
+    units = entry.units.replace(LOSS, unit, 1) if entry.units.startswith(LOSS) else entry.units
+    if part in ("residual", "ratio", "weights"):
+        units = "1"
+    elif part == "nodes":
+        units = f"{unit} / distance²"
+    words = {"": entry.words, "stderr": f"standard error of the {entry.words}"}
+    return words.get(part, f"{part} of the {entry.words}"), units
 
 
 def sharpness_evaluator(arguments: Mapping[str, Any]) -> Evaluate:

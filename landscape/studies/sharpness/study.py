@@ -11,10 +11,10 @@ import torch
 from landscape.errors import RequestError
 from landscape.linalg.density import Spectrum
 from landscape.measures.hessian_density import spread
-from landscape.measures.registry import LOSS, MEASURES
+from landscape.objective.losses import unit_of
 from landscape.studies.networks import Source
 from landscape.studies.opening import CheckpointStudy, Opened, Options, open_checkpoints
-from landscape.studies.sharpness.evaluation import DENSITY, variable_dims
+from landscape.studies.sharpness.evaluation import DENSITY, described, variable_dims
 from landscape.studies.sharpness.recipe import SharpnessRecipe
 from landscape.sweeps import store
 from landscape.sweeps.schema import Sweep, Variable
@@ -116,16 +116,8 @@ class SharpnessStudy(CheckpointStudy):
 
     def _attrs(self, name: str) -> dict[str, Any]:
         """What a reader should know of a variable."""
-        owner = next(one for one in self.measures if name == one or name.startswith(f"{one}_"))
-        entry, part = MEASURES[owner], name.removeprefix(owner).strip("_")
-        unit = "nats" if self.network.loss == "cross-entropy" else "units of the loss"
-        units = entry.units.replace(LOSS, unit, 1) if entry.units.startswith(LOSS) else entry.units
-        if part in ("residual", "ratio", "weights"):
-            units = "1"
-        elif part == "nodes":
-            units = f"{unit} / distance²"
-        words = {"": entry.words, "stderr": f"standard error of the {entry.words}"}
-        return {"long_name": words.get(part, f"{part} of the {entry.words}"), "units": units}
+        words, units = described(name, self.measures, unit_of(self.network.loss))
+        return {"long_name": words, "units": units}
 
     def _write_density(self, path: Path) -> None:
         """The densities of all checkpoints on one grid, smoothed alike."""

@@ -1,0 +1,183 @@
+"""`landscape grok`: networks that generalise long after they have memorised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Each swept setting with its values."""
+    return {name: tuple(one.strip() for one in str(text).split(",") if one.strip()) for name, text in pairs}
+
+
+@click.command()
+@options.problem
+@click.option(
+    "--optimizer",
+    default="adamw",
+    show_default=True,
+    metavar="NAME",
+    help="A method that `landscape optimizers` lists.",
+)
+@options.settings("--set", "hyperparameters", "A hyperparameter of the optimizer; adamw.lr=0.01 for that one alone.")
+@click.option(
+    "--sweep",
+    type=options.Settings(),
+    multiple=True,
+    callback=_swept,
+    metavar="NAME=A,B…",
+    help="Values of a swept setting of network, data, training or optimizer, such as weight_decay=0,0.3,1; repeatable.",
+)
+@click.option("--seeds", default=4, show_default=True, metavar="N", help="Runs at each point of the sweep.")
+@options.seed
+@click.option("--steps", default=3000, show_default=True, metavar="N", help="Updates of a run at most.")
+@click.option("--batch-size", type=int, metavar="N", help="Samples in a batch; all if not given.")
+@click.option(
+    "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
+)
+@click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
+@click.option("--precision", default="float32", show_default=True, metavar="NAME", help="float32 or float64.")
+@click.option(
+    "--per-decade", default=30, show_default=True, metavar="N", help="Records for each tenfold number of updates."
+)
+@click.option("--every", type=int, metavar="K", help="Updates between records, instead of a log scale.")
+@click.option(
+    "--measure",
+    "measures",
+    multiple=True,
+    metavar="NAME[,NAME…]",
+    help="Sharpness along the runs, such as hessian_max,sam_sharpness; repeatable.",
+)
+@options.settings("--measure-set", "measure_settings", "A setting of the measures: measure.key=value or key=value.")
+@click.option(
+    "--rho",
+    type=options.Numbers(float, "0.05 or 0.01,0.05"),
+    metavar="X[,Y…]",
+    help="Radii of the measures that have them.",
+)
+@click.option(
+    "--measure-every", default=3, show_default=True, metavar="K", help="Records from one measured to the next."
+)
+@click.option(
+    "--memorised", default=0.99, show_default=True, metavar="P", help="Training accuracy that counts as memorised."
+)
+@click.option("--threshold", default=0.95, show_default=True, metavar="P", help="Test accuracy that counts as grokked.")
+@click.option(
+    "--hold", default=10, show_default=True, metavar="N", help="Records in a row with it that end a run; 0: never."
+)
+@click.option(
+    "--checkpoints",
+    metavar="NAMES",
+    help="Moments to keep checkpoints of, in STORE-checkpoints/: start, memorised, grokked, end.",
+)
+@click.option("--checkpoint-every", default=0, metavar="K", help="Keep a checkpoint at every K-th record as well.")
+@options.device
+@options.engine
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write.")
+@options.autosave
+@options.overwrite
+@options.quiet
+@options.as_json
+@options.config
+def grok(
+    data: str | None,
+    data_settings: dict[str, Any],
+    model: str | None,
+    model_settings: dict[str, Any],
+    loss: str | None,
+    data_dir: Path | None,
+    optimizer: str,
+    hyperparameters: dict[str, Any],
+    sweep: dict[str, tuple[str, ...]],
+    seeds: int,
+    seed: int,
+    steps: int,
+    batch_size: int | None,
+    schedule: str,
+    label_noise: float,
+    precision: str,
+    per_decade: int,
+    every: int | None,
+    measures: tuple[str, ...],
+    measure_settings: dict[str, Any],
+    rho: tuple[float, ...] | None,
+    measure_every: int,
+    memorised: float,
+    threshold: float,
+    hold: int,
+    checkpoints: str | None,
+    checkpoint_every: int,
+    device: str,
+    threads: int,
+    engine: str | None,
+    workers: int | None,
+    out: Path,
+    autosave: float,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train networks on operation tables and record when they memorise and when they generalise.
+
+    Without further options the quadratic network learns addition mod 31 from half of the table by AdamW with weight
+    decay 1, and generalises some 450 updates after it has memorised, within seconds. Data sets: modular (add,
+    subtract, multiply, divide, x2+y2, x2+xy+y2, x3+xy), permutations, parity; networks: quadratic, embedding-mlp,
+    transformer, transformer-nanda, transformer-power. --seeds N runs the seeds from --seed on, which also divide the
+    table unless --data-set seed=N is given.
+
+    A run that was killed goes on when the same command is given again, to the same store.
+    """
+    from landscape import figures
+    from landscape.networks.problem import Problem
+    from landscape.studies.grok import GrokRecipe
+    from landscape.studies.grok import grok as compute
+
+    place = options.choose_device(device, threads)
+    recipe = GrokRecipe(
+        problem=Problem(
+            model=model or "quadratic",
+            data=data or "modular",
+            loss=loss,
+            model_settings=model_settings,
+            data_settings=data_settings,
+            label_noise=label_noise,
+        ),
+        optimizer=optimizer,
+        hyperparameters=hyperparameters,
+        seeds=tuple(range(seed, seed + seeds)),
+        sweep=sweep,
+        steps=steps,
+        batch_size=batch_size,
+        schedule=schedule,
+        precision=precision,
+        per_decade=per_decade,
+        every=every,
+        measures=tuple(name.strip() for text in measures for name in text.split(",") if name.strip()),
+        measure_settings=measure_settings,
+        rho=rho,
+        measure_every=measure_every,
+        memorised=memorised,
+        threshold=threshold,
+        hold=hold,
+        checkpoints=tuple(name.strip() for name in (checkpoints or "").split(",") if name.strip()),
+        checkpoint_every=checkpoint_every,
+    )
+    tree = compute(
+        recipe,
+        out,
+        data_dir=data_dir,
+        device=place,
+        engine=engine or ("processes" if place == "cpu" else "serial"),
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+        autosave_seconds=autosave,
+    )
+    summary = figures.summary(tree)
+    options.echo(summary, [figures.report(summary, str(out))], as_json)
