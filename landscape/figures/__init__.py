@@ -59,7 +59,7 @@ PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
     "surface": {"all": surface_figure, "relief": relief_figure, "sections": sections_figure},
     "sharpness": {"all": measures_figure, "spectrum": spectrum_figure, "rho": rho_figure},
     "grok": {"all": grok_figure, "milestones": milestones_figure},
-    "train": {"all": train_figure},
+    "train": {"all": train_figure, "spectrum": spectrum_figure},
 }
 """The pictures of each kind of store; `all` is the one drawn unless another is asked for."""
 
