@@ -58,10 +58,7 @@ def spectrum_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
     peak = float(data["hessian_density"].max())
     for number in range(data.sizes["checkpoint"]):
         one, colour = data.isel(checkpoint=number), COLOURS[number % len(COLOURS)]
-        grid = one["eigenvalue"].values
-        low, high = (np.maximum(one[f"hessian_density_{end}"].values, FLOOR * peak / 10) for end in ("low", "high"))
-        axes.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0)
-        axes.plot(grid, np.maximum(one["hessian_density"].values, FLOOR * peak / 10), color=colour, lw=1.0)
+        density_band(axes, one, colour, FLOOR * peak)
     axes.set_yscale("log")
     axes.set_ylim(FLOOR * peak, 2 * peak)
     axes.set_xlim(*data["eigenvalue"].values[[0, -1]])
@@ -71,6 +68,21 @@ def spectrum_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
     axes.set_ylabel("density")
     figure.legend(handles=_handles(data), loc="outside lower center", ncols=2)
     return figure
+
+
+def density_band(axes: Axes, data: xr.Dataset, colour: str, floor: float) -> None:
+    """The density of one network's eigenvalues with its band over probes, for a logarithmic axis.
+
+    Args:
+        axes: Where to draw.
+        data: The measure `hessian_density` of one network.
+        colour: Of line and band.
+        floor: The least density that the axis shows.
+    """
+    grid = data["eigenvalue"].values
+    value, low, high = (np.maximum(data[f"hessian_density{end}"].values, floor / 10) for end in ("", "_low", "_high"))
+    axes.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0)
+    axes.plot(grid, value, color=colour, lw=1.0)
 
 
 @in_style
