@@ -20,7 +20,7 @@ from landscape.figures.scale import scale_of
 from landscape.figures.sections import Z
 from landscape.figures.sharpness import FLOOR, density_band
 from landscape.figures.style import INK, PAGE, StyledFigure, in_style, new_figure, number, split_line
-from landscape.figures.widths import YARDSTICKS, ratios, yardsticks
+from landscape.figures.widths import YARDSTICKS, called, ratios, yardsticks
 
 CAP = 5.0
 """Nats above which surfaces are cut."""
@@ -188,7 +188,7 @@ def ratio_axes(axes: Axes, found: xr.Dataset) -> None:
         axes.errorbar(
             one["ratio"], places, xerr=Z * one["ratio_stderr"], fmt="o", ms=2.2, color=colour, alpha=0.6, elinewidth=0.5
         )
-    axes.set_yticks(heights, [YARDSTICKS[name].words for name in names])
+    axes.set_yticks(heights, [called(name, float(found["rho"].sel(yardstick=name))) for name in names])
     axes.set_ylim(heights[-1] + 0.6, -1.3)
     axes.tick_params(axis="y", length=0)
     axes.set_xscale("log")

@@ -56,7 +56,7 @@ def answer(found: Verdict, numbers: xr.Dataset) -> str:
         numbers: From `ratios`.
     """
     parts = [
-        f"{word} by {called(names)}"
+        f"{word} by {', '.join(map(called, names))}"
         for word, names in (("wider", found.wider), ("sharper", found.sharper), ("undecided", found.undecided))
         if names
     ]
@@ -96,7 +96,8 @@ def _results(networks: xr.Dataset) -> str:
         )
         listed = ", ".join(f"{split} error {values} %" for split, values in errors.items())
         norm = float(one["weight_norm"].mean())
-        parts.append(f"{word}: {listed} by seed, mean loss {losses} nats, ‖θ‖ = {norm:.1f}")
+        gap = float((one["loss"].isel(split=-1) - one["loss"].isel(split=0)).mean())
+        parts.append(f"{word}: {listed} by seed, mean loss {losses} nats (a gap of {number(gap)}), ‖θ‖ = {norm:.1f}")
     return "; ".join(parts) + "."
 
 
@@ -108,7 +109,7 @@ def _listed(found: xr.Dataset) -> str:
         mean, low, high = (float(one[part]) for part in ("mean", "low", "high"))
         if np.isfinite(mean):
             interval = f" ({number(low)} to {number(high)})" if np.isfinite(low) else ""
-            parts.append(f"{called([str(name)])} {number(mean)}{interval}")
+            parts.append(f"{called(str(name))} {number(mean)}{interval}")
     return ", ".join(parts)
 
 

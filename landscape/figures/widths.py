@@ -11,7 +11,6 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +49,15 @@ YARDSTICKS = {
     "hessian_frobenius": Yardstick("Frobenius norm", False),
     "ggn_trace": Yardstick("trace of Gauss–Newton", False),
     "sam_sharpness": Yardstick("SAM's sharpness", False, place=0),
-    "pgd_sharpness": Yardstick("largest rise within ρ", False, place=0),
-    "average_sharpness": Yardstick("mean rise at ρ", False, place=1),
+    "pgd_sharpness": Yardstick("largest rise", False, place=0),
+    "average_sharpness": Yardstick("mean rise", False, place=1),
     "keskar_sharpness": Yardstick("Keskar's sharpness", False),
     "pac_bayes_sigma": Yardstick("1 / PAC-Bayes σ", False, inverse=True),
     "hessian_max_scaled": Yardstick("λ₁ ‖θ‖²", True),
     "pac_bayes_sigma_scaled": Yardstick("‖θ‖ / PAC-Bayes σ√D", True, inverse=True),
     "radius": Yardstick("1 / filter-normalised radius", True, inverse=True),
-    "adaptive_sharpness": Yardstick("adaptive, largest rise", True, place=0.5),
-    "adaptive_average_sharpness": Yardstick("adaptive, mean rise", True, place=1),
+    "adaptive_sharpness": Yardstick("adaptive largest rise", True, place=0.5),
+    "adaptive_average_sharpness": Yardstick("adaptive mean rise", True, place=1),
     "relative_flatness": Yardstick("relative flatness", True),
     "fisher_rao_norm": Yardstick("Fisher–Rao norm", True),
 }
@@ -103,34 +102,30 @@ def yardsticks(tree: xr.DataTree, node: str) -> xr.Dataset:
         node: Where it is in the store.
 
     Returns:
-        `value` and `stderr` with dimensions `yardstick`, `method`, `seed`; measures that the store lacks are left out.
+        `value` and `stderr` with dimensions `yardstick`, `method`, `seed`, and for each yardstick its `rho`, NaN where
+        it has none; measures that the store lacks are left out.
     """
     measures, networks = (dataset(tree, one).load() for one in (f"{node}/sharpness", node))
     surface = dataset(tree, f"{node}/surface")["loss"].load()
-    norm, count = networks["weight_norm"], dataset(tree, node).attrs["num_parameters"]
-    found: dict[str, tuple[xr.DataArray, xr.DataArray]] = {}
+    norm, root = networks["weight_norm"].values, math.sqrt(networks.attrs["num_parameters"])
+    rows: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
     for name, yardstick in YARDSTICKS.items():
+        stem, at, rho = name.removesuffix("_scaled"), {}, math.nan
         if name == "radius":
-            radii = [[rise_radius(one) for one in row] for row in surface]
-            value = norm.copy(data=np.array(radii))
-            found[name] = value, xr.zeros_like(value)
+            rows[name] = np.array([[rise_radius(one) for one in row] for row in surface]), np.zeros_like(norm), rho
             continue
-        stem = name.removesuffix("_scaled")
         if stem not in measures:
             continue
-        value, stderr = measures[stem], measures[f"{stem}_stderr"]
         if yardstick.place is not None:
-            place = round(yardstick.place * (value.sizes["rho"] - 1))
-            value, stderr = (one.isel(rho=place, drop=True) for one in (value, stderr))
-        if name != stem:
-            unit = math.sqrt(count) / norm if yardstick.inverse else norm**2
-            value, stderr = value * unit, stderr * unit
-        found[name] = value, stderr
-    names = xr.DataArray(list(found), dims="yardstick", name="yardstick")
-    parts = [
-        xr.concat([pair[k] for pair in found.values()], names, coords="minimal", compat="override") for k in (0, 1)
-    ]
-    return xr.Dataset({"value": parts[0].reset_coords(drop=True), "stderr": parts[1].reset_coords(drop=True)})
+            at = {"rho": round(yardstick.place * (measures.sizes["rho"] - 1))}
+            rho = float(measures["rho"][at["rho"]])
+        unit = np.ones_like(norm) if name == stem else root / norm if yardstick.inverse else norm**2
+        rows[name] = measures[stem].isel(at).values * unit, measures[f"{stem}_stderr"].isel(at).values * unit, rho
+    value, stderr, radii = (np.array(column) for column in zip(*rows.values(), strict=True))
+    dims = ("yardstick", "method", "seed")
+    runs = {dim: networks[dim].values for dim in dims[1:]}
+    coords = {"yardstick": list(rows), "rho": ("yardstick", radii), **runs}
+    return xr.Dataset({"value": (dims, value), "stderr": (dims, stderr)}, coords)
 
 
 def ratios(values: xr.Dataset, ours: str = "sam", theirs: str = "sgd") -> xr.Dataset:
@@ -208,6 +203,7 @@ def verdict(found: xr.Dataset, normalized: bool) -> Verdict:
     return Verdict(wider, sharper, tuple(name for name in names if name not in (*wider, *sharper)))
 
 
-def called(names: Sequence[str]) -> str:
-    """Yardsticks in words."""
-    return ", ".join(YARDSTICKS[name].words for name in names)
+def called(name: str, rho: float = math.nan) -> str:
+    """A yardstick in words, with its radius if it has one."""
+    words = YARDSTICKS[name].words
+    return words if math.isnan(rho) else f"{words}, ρ = {rho:g}"

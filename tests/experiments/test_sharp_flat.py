@@ -72,7 +72,8 @@ def test_kinds_are_judged_apart_and_disagreement_is_said():
     assert scaled.answer == "disagree"
     assert scaled.sharper == ("relative_flatness",)
     assert scaled.undecided == ("adaptive_sharpness",)
-    assert called(scaled.sharper) == "relative flatness"
+    assert called(*scaled.sharper) == "relative flatness"
+    assert called("sam_sharpness", 0.1).endswith("ρ = 0.1")
 
 
 def test_a_minority_decides_nothing():
@@ -159,8 +160,10 @@ def test_scaled_yardsticks_are_those_of_the_store(tree):
     np.testing.assert_allclose(value.sel(yardstick="hessian_max_scaled"), measures["hessian_max"] * norm**2)
     sigma = measures["pac_bayes_sigma"] * math.sqrt(tree[NODE].attrs["num_parameters"]) / norm
     np.testing.assert_allclose(value.sel(yardstick="pac_bayes_sigma_scaled"), sigma)
+    assert found["rho"].sel(yardstick="hessian_max").isnull()
     for name, rho in (("sam_sharpness", 0.1), ("adaptive_sharpness", 0.5), ("average_sharpness", 5.0)):
         np.testing.assert_array_equal(value.sel(yardstick=name), measures[name].sel(rho=rho))
+        assert float(found["rho"].sel(yardstick=name)) == rho
 
 
 def test_figure_and_caption(experiment, tree, tmp_path):
@@ -175,3 +178,11 @@ def test_a_finished_experiment_is_left_alone(experiment, computed, tree):
     before = {file: file.stat().st_mtime_ns for file in computed.rglob("*") if file.is_file()}
     experiment.run(experiment.preset("smoke"), computed, OPTIONS)
     assert {file: file.stat().st_mtime_ns for file in computed.rglob("*") if file.is_file()} == before
+
+
+def test_a_subset_has_so_many_samples_of_each_split():
+    from landscape.experiments.subsets import subset
+
+    data = subset(data="digits", samples=500)
+    assert (len(data.train), len(data.test)) == (500, 360)
+    assert data.digest == subset(data="digits", samples=500).digest
