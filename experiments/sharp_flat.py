@@ -44,6 +44,27 @@ SUBSET = "landscape.experiments.subsets:subset"
 QUANTITIES = ("loss", "error")
 RADII = (0.1, 0.5, 5.0)
 """For worst cases in distance in weight space, for worst cases in units of the weights, and for mean rises."""
+MEASURES = (
+    "sam_sharpness",
+    "pgd_sharpness",
+    "keskar_sharpness",
+    "adaptive_sharpness",
+    "adaptive_average_sharpness",
+    "average_sharpness",
+    "hessian_max",
+    "hessian_top",
+    "hessian_trace",
+    "hessian_frobenius",
+    "hessian_density",
+    "ggn_trace",
+    "fisher_trace",
+    "pac_bayes_sigma",
+    "relative_flatness",
+    "fisher_rao_norm",
+    "gradient_noise_scale",
+    "sam_bound",
+)
+"""Named, so that a measure added later doesn't change recipes."""
 BOOKKEEPING = ("evaluations", "reached")
 """Variables of a certified surface that would make the store large; its attributes say the totals."""
 
@@ -70,7 +91,7 @@ class Recipe:
     surface: SurfaceRecipe = field(default_factory=lambda: SurfaceRecipe(axes=2, splits=("train",)))
     line: SurfaceRecipe = field(default_factory=lambda: SurfaceRecipe(axes=1, size=(65,)))
     eigenvector: SurfaceRecipe = field(default_factory=lambda: SurfaceRecipe("hessian", axes=1, size=(65,)))
-    sharpness: SharpnessRecipe = field(default_factory=lambda: SharpnessRecipe(rho=RADII))
+    sharpness: SharpnessRecipe = field(default_factory=lambda: SharpnessRecipe(MEASURES, RADII))
 
 
 def both(sgd: Mapping[str, Any], rho: float, **settings: Any) -> dict[str, TrainingRecipe]:
@@ -89,7 +110,8 @@ PRESETS = {
         line=SurfaceRecipe(axes=1, size=(17,)),
         eigenvector=SurfaceRecipe("hessian", axes=1, size=(17,), samples=200),
         sharpness=SharpnessRecipe(
-            rho=RADII,
+            MEASURES,
+            RADII,
             samples=200,
             settings={
                 "steps": 2,
@@ -111,7 +133,8 @@ PRESETS = {
         surface=SurfaceRecipe(axes=2, size=(33,), splits=("train",)),
         eigenvector=SurfaceRecipe("hessian", axes=1, size=(33,), samples=1000),
         sharpness=SharpnessRecipe(
-            rho=RADII,
+            MEASURES,
+            RADII,
             samples=1000,
             settings={
                 "steps": 5,
@@ -129,13 +152,13 @@ PRESETS = {
     "gpu": Recipe(
         Problem("resnet56", "cifar10"),
         **both(CIFAR, 0.05, epochs=200, schedule="cosine", augmentation="crop-flip", precision="bf16"),
-        sharpness=SharpnessRecipe(rho=RADII, samples=2000),
+        sharpness=SharpnessRecipe(MEASURES, RADII, samples=2000),
         eigenvector=SurfaceRecipe("hessian", axes=1, size=(65,), samples=2000),
     ),
     "gpu_no_skips": Recipe(
         Problem("resnet56", "cifar10", model_settings={"skip": False}),
         **both(CIFAR, 0.05, epochs=200, schedule="cosine", augmentation="crop-flip", precision="bf16"),
-        sharpness=SharpnessRecipe(rho=RADII, samples=2000),
+        sharpness=SharpnessRecipe(MEASURES, RADII, samples=2000),
         eigenvector=SurfaceRecipe("hessian", axes=1, size=(65,), samples=2000),
     ),
 }
