@@ -70,13 +70,9 @@ def spectrum_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
     figure = new_figure(COLUMN, 2.6)
     axes = figure.subplots()
     peak = float(data["hessian_density"].max())
+    few = data.sizes["checkpoint"] <= len(COLOURS)  # of many steps the bands would hide the lines
     for number, colour in enumerate(_colours(data)):
-        one = data.isel(checkpoint=number)
-        grid = one["eigenvalue"].values
-        low, high = (np.maximum(one[f"hessian_density_{end}"].values, FLOOR * peak / 10) for end in ("low", "high"))
-        if len(_colours(data)) <= len(COLOURS):  # of many steps the bands would hide the lines
-            axes.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0)
-        axes.plot(grid, np.maximum(one["hessian_density"].values, FLOOR * peak / 10), color=colour, lw=1.0)
+        density_band(axes, data.isel(checkpoint=number), colour, FLOOR * peak, band=few)
     axes.set_yscale("log")
     axes.set_ylim(FLOOR * peak, 2 * peak)
     axes.set_xlim(*data["eigenvalue"].values[[0, -1]])
@@ -88,6 +84,23 @@ def spectrum_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
         handles=_handles(data), loc="outside lower center", ncols=2 if data["checkpoint"].dtype.kind != "i" else 3
     )
     return figure
+
+
+def density_band(axes: Axes, data: xr.Dataset, colour: Any, floor: float, band: bool = True) -> None:
+    """The density of one network's eigenvalues with its band over probes, for a logarithmic axis.
+
+    Args:
+        axes: Where to draw.
+        data: The measure `hessian_density` of one network.
+        colour: Of line and band.
+        floor: The least density that the axis shows.
+        band: Whether to draw the band.
+    """
+    grid = data["eigenvalue"].values
+    value, low, high = (np.maximum(data[f"hessian_density{end}"].values, floor / 10) for end in ("", "_low", "_high"))
+    if band:
+        axes.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0)
+    axes.plot(grid, value, color=colour, lw=1.0)
 
 
 @in_style
