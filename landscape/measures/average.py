@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from landscape.measures.measured import Measured, Point, widened
+from landscape.linalg.student import widened
+from landscape.measures.measured import Measured, Point
 
 
 def average_rise(point: Point, rhos: Sequence[float], pairs: int, units: Tensor | None = None) -> Measured:

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from landscape.measures.measured import Measured, Point, State, widened
+from landscape.linalg.student import widened
+from landscape.measures.measured import Measured, Point, State
 from landscape.objective.sample_gradients import deviations
 from landscape.settings import Draws
 
