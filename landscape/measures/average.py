@@ -15,8 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from landscape.linalg.student import widened
-from landscape.measures.measured import Measured, Point
+from landscape.measures.measured import Measured, Point, widened
 
 
 def average_rise(point: Point, rhos: Sequence[float], pairs: int, units: Tensor | None = None) -> Measured:

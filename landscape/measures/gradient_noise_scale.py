@@ -6,8 +6,7 @@ import math
 
 import torch
 
-from landscape.linalg.student import widened
-from landscape.measures.measured import Measured, Point, State
+from landscape.measures.measured import Measured, Point, State, widened
 from landscape.objective.sample_gradients import deviations
 from landscape.settings import Draws
 

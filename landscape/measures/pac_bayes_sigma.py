@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import RequestError
-from landscape.linalg.student import widened
-from landscape.measures.measured import Array, Measured, Point, State
+from landscape.measures.measured import Array, Measured, Point, State, widened
 from landscape.settings import Draws, Positive
 
 DOUBLINGS = 40

@@ -16,6 +16,7 @@ from landscape.studies.grok.evaluation import make_probes, quantities
 from landscape.studies.grok.probes import MEASURED, STEP
 from landscape.studies.grok.recipe import GrokRecipe, Value
 from landscape.studies.grok.runs import Run, make_run
+from landscape.studies.sharpness.evaluation import own_coords
 from landscape.studies.train import check_training, prepare_folder
 from landscape.sweeps import engine as engines
 from landscape.sweeps import store
@@ -151,10 +152,5 @@ def _coords(recipe: GrokRecipe) -> dict[str, Any]:
     }
     found |= {"split": ["train", "test"], STEP: recipe.record_steps()}
     if measures:
-        found[MEASURED] = recipe.measured_steps()
-    radii = [settings["rho"] for settings in measures.values() if "rho" in settings]
-    if radii:
-        found["rho"] = list(radii[0])
-    if "hessian_top" in measures:
-        found["k"] = list(range(1, measures["hessian_top"]["k"] + 1))
+        found |= {MEASURED: recipe.measured_steps(), **own_coords(measures)}
     return found

@@ -16,7 +16,7 @@ from landscape.objective.determinism import check_deterministic
 from landscape.objective.losses import unit_of
 from landscape.studies.network import Network
 from landscape.studies.networks import Checkpoints, Source, gather
-from landscape.studies.sharpness.evaluation import DENSITY, described, variable_dims
+from landscape.studies.sharpness.evaluation import DENSITY, described, own_coords, variable_dims
 from landscape.studies.sharpness.recipe import SharpnessRecipe
 from landscape.sweeps import engine as engines
 from landscape.sweeps import store
@@ -139,13 +139,9 @@ class Study:
 
     def coords(self) -> dict[str, Any]:
         """Labels of all dimensions that are known before anything is measured."""
-        dims = {dim for own in variable_dims(self.measures).values() for dim in own}
         found: dict[str, Any] = {"checkpoint": list(self.ends.names), "split": list(self.splits)}
-        if "rho" in dims:
-            found["rho"] = next(list(one["rho"]) for one in self.measures.values() if "rho" in one)
-        if "k" in dims:
-            found["k"] = list(range(1, self.measures["hessian_top"]["k"] + 1))
-        if "probe" in dims:
+        found |= own_coords(self.measures)
+        if DENSITY in self.measures:
             density = self.measures[DENSITY]
             found["probe"] = density["probes"]
             found["lanczos"] = min(density["steps"], self.ends.layout.num_parameters)
