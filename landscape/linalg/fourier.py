@@ -85,14 +85,18 @@ def periodic_part(values: Tensor, positions: Tensor, order: int, frequencies: Se
     values = values.double()
     if not frequencies:
         return torch.zeros_like(values)
+    # samples with one u share a row of the basis, so that the least squares are those of their means
+    counts = torch.bincount(positions, minlength=order).double()
+    sums = values.new_zeros(order, values.shape[1]).index_add_(0, positions, values)
+    root, means = counts.sqrt()[:, None], sums / counts.clamp(min=1)[:, None]
     # in integers, since a large product would cost the angle its last digits
-    turns = positions.long()[:, None] * torch.tensor(list(frequencies), device=positions.device) % order
-    angles = turns.double() * (2 * math.pi / order)
+    turns = torch.outer(torch.arange(order), torch.tensor(list(frequencies))) % order
+    angles = turns.to(values) * (2 * math.pi / order)
     waves = torch.cat([angles.cos(), angles.sin()], dim=1)
-    basis, scales, _ = torch.linalg.svd(waves - waves.mean(0), full_matrices=False)
+    basis, scales, _ = torch.linalg.svd(root * (waves - counts @ waves / counts.sum()), full_matrices=False)
     basis = basis[:, scales > 1e-9 * scales[0]]  # the sine of P/2 is zero
-    component: Tensor = basis @ (basis.T @ values)
-    return component
+    rows: Tensor = basis @ (basis.T @ (root * means)) / root.clamp(min=1)
+    return rows[positions]
 
 
 def restricted(values: Tensor, positions: Tensor, order: int, frequencies: Sequence[int]) -> Tensor:
