@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from landscape.errors import RequestError
 from landscape.networks.parallel import ALONE
 from landscape.networks.training import check_machine
 from landscape.studies.grok.evaluation import make_probes, quantities
-from landscape.studies.grok.probes import MEASURED, STEP
+from landscape.studies.grok.probes import MEASURED, STEP, Probe
 from landscape.studies.grok.recipe import GrokRecipe, Value
 from landscape.studies.grok.runs import Run, make_run
 from landscape.studies.train import check_training, prepare_folder
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray
 
 NODE = "grok"
-RESERVED = ("seed", "split", STEP, MEASURED, "rho", "k", "status")
+RESERVED = ("seed", "split", STEP, MEASURED, "rho", "k", "chain", "sketch", "frequency", "status")
 
 
 def grok(
@@ -83,11 +83,11 @@ def grok(
     if recipe.checkpoints or recipe.checkpoint_every:
         prepare_folder(folder / "file")
     if not (resumed and store.attributes(out)["complete"]):
-        probes = make_probes(recipe, first.problem.find_loss(data), 0)
+        probes = make_probes(recipe, first, first.problem.find_loss(data))
         over = ("seed", *recipe.sweep)
         sweep = Sweep(
             node=NODE,
-            coords=_coords(recipe),
+            coords=_coords(recipe, probes),
             over=over,
             along=(STEP,),
             variables={
@@ -142,19 +142,14 @@ def _check(recipe: GrokRecipe, data_dir: Path | None, device: str) -> Run:
     return runs[0]
 
 
-def _coords(recipe: GrokRecipe) -> dict[str, Any]:
+def _coords(recipe: GrokRecipe, probes: Sequence[Probe]) -> dict[str, Any]:
     """Labels of all dimensions."""
-    measures = recipe.resolved_measures()
     found: dict[str, Any] = {
         "seed": list(recipe.seeds),
         **{name: list(values) for name, values in recipe.sweep.items()},
+        "split": ["train", "test"],
+        STEP: recipe.record_steps(),
     }
-    found |= {"split": ["train", "test"], STEP: recipe.record_steps()}
-    if measures:
-        found[MEASURED] = recipe.measured_steps()
-    radii = [settings["rho"] for settings in measures.values() if "rho" in settings]
-    if radii:
-        found["rho"] = list(radii[0])
-    if "hessian_top" in measures:
-        found["k"] = list(range(1, measures["hessian_top"]["k"] + 1))
+    for probe in probes:
+        found |= probe.coords()
     return found

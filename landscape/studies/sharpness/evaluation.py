@@ -43,12 +43,12 @@ def variable_dims(names: Any) -> dict[str, tuple[str, ...]]:
     return {key: own for key, own in dims.items() if key not in SKIPPED}
 
 
-def own_coords(measures: Mapping[str, Mapping[str, Any]], num_parameters: int) -> dict[str, Any]:
+def own_coords(measures: Mapping[str, Mapping[str, Any]], num_parameters: int | None = None) -> dict[str, Any]:
     """Labels of the own dimensions of some measures, as far as they are known before anything is measured.
 
     Args:
         measures: Their settings by name.
-        num_parameters: The number D of parameters.
+        num_parameters: The number D of parameters, which densities ask for.
     """
     dims = {dim for own in variable_dims(measures).values() for dim in own}
     found: dict[str, Any] = {}
@@ -57,8 +57,11 @@ def own_coords(measures: Mapping[str, Mapping[str, Any]], num_parameters: int) -
     if "k" in dims:
         found["k"] = list(range(1, measures["hessian_top"]["k"] + 1))
     if "probe" in dims:
+        assert num_parameters is not None
         found["probe"] = measures[DENSITY]["probes"]
         found["lanczos"] = min(measures[DENSITY]["steps"], num_parameters)
+    if "chain" in dims:
+        found["chain"] = measures["local_learning_coefficient"]["chains"]
     return found
 
 
