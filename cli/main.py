@@ -18,6 +18,7 @@ COMMANDS = {
     "connect": "Fit low-loss curves between checkpoints and store the loss along them.",
     "surface": "Evaluate the loss on a grid around checkpoints, along one to three directions.",
     "sharpness": "Measure how sharp the loss is at checkpoints.",
+    "descent": "Sweep a capacity past the interpolation threshold: double descent.",
     "figure": "Draw a figure of the lecture from its stored result, or compute it.",
     "show": "Summarise a store and draw its figure.",
     "data": "List the data sets and where they were found.",

@@ -131,7 +131,9 @@ problem = combined(
     ),
     settings("--model-set", "model_settings", "A setting of the network, such as hidden=64,64."),
     click.option(
-        "--loss", metavar="NAME", help="cross-entropy, mse or package.module:function; by the data if not given."
+        "--loss",
+        metavar="NAME",
+        help="cross-entropy, square (against one-hot labels), mse or package.module:function; by the data if not given.",
     ),
     data_dir,
 )

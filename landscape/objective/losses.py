@@ -64,6 +64,19 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets.reshape(outputs.shape)).square().reshape(len(outputs), -1).mean(1)
 
 
+def square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error against one-hot labels, averaged over the classes.
+
+    Args:
+        outputs: Shape `(B, classes)`.
+        targets: Class numbers, shape `(B,)`.
+
+    Returns:
+        Shape `(B,)`.
+    """
+    return (outputs - F.one_hot(targets, outputs.shape[-1])).square().mean(1)
+
+
 def error(outputs: Tensor, targets: Tensor) -> PerSample:
     """0/1 error of the most probable class; shapes as for `cross_entropy`."""
     wrong = outputs.argmax(-1) != targets
@@ -73,8 +86,8 @@ def error(outputs: Tensor, targets: Tensor) -> PerSample:
     return (wrong & kept).flatten(1).sum(1).to(outputs.dtype), kept.flatten(1).sum(1)
 
 
-LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mse}
-METRICS: dict[str, dict[str, Loss]] = {"cross-entropy": {"error": error}, "mse": {}}
+LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "mse": mse, "square": square}
+METRICS: dict[str, dict[str, Loss]] = {"cross-entropy": {"error": error}, "mse": {}, "square": {"error": error}}
 
 
 def resolve_loss(loss: str | Loss, metrics: Mapping[str, Loss] | None = None) -> tuple[Loss, dict[str, Loss]]:
