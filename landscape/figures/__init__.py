@@ -11,6 +11,9 @@ from landscape.errors import RequestError, unknown
 from landscape.figures.analysis import barrier, barrier_matrix, checkpoints
 from landscape.figures.connect import connect_figure, planes_figure
 from landscape.figures.curve import curve_figure
+from landscape.figures.descent import descent_figure
+from landscape.figures.descent_fits import fits_figure
+from landscape.figures.descent_parts import parts_figure
 from landscape.figures.matrix import matrix_figure
 from landscape.figures.relief import relief_figure, sections_figure
 from landscape.figures.report import report
@@ -28,9 +31,12 @@ __all__ = [
     "checkpoints",
     "connect_figure",
     "curve_figure",
+    "descent_figure",
     "draw",
+    "fits_figure",
     "matrix_figure",
     "measures_figure",
+    "parts_figure",
     "planes_figure",
     "relief_figure",
     "report",
@@ -52,6 +58,7 @@ PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
     },
     "surface": {"all": surface_figure, "relief": relief_figure, "sections": sections_figure},
     "sharpness": {"all": measures_figure, "spectrum": spectrum_figure, "rho": rho_figure},
+    "descent": {"all": descent_figure, "fits": fits_figure, "parts": parts_figure},
     "train": {"all": train_figure},
 }
 """The pictures of each kind of store; `all` is the one drawn unless another is asked for."""
@@ -67,6 +74,9 @@ OPTIONS: dict[Callable[..., StyledFigure], tuple[str, ...]] = {
     measures_figure: ("split",),
     spectrum_figure: ("split",),
     rho_figure: ("split",),
+    descent_figure: ("basis",),
+    fits_figure: ("basis",),
+    parts_figure: (),
     train_figure: (),
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from landscape.figures.analysis import barrier, checkpoints, dataset
+from landscape.figures.descent_summary import descent_summary
 from landscape.figures.sharpness_summary import sharpness_summary
 from landscape.figures.surface_summary import surface_summary
 from landscape.figures.tables import json_value
@@ -27,7 +28,8 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         An object fit for JSON (None where a value is missing or isn't finite): `kind`, `complete`, `recipe`,
         `recipe_hash`, `attributes` (versions, device, creation time …), `progress` (points done, not finite,
         failed and in all, for each node) and, by kind, `checkpoints` and `curves` (one entry for each pair,
-        curve and split), `surfaces`, `directions` and `marks`, `measures`, `history` (one for each split) or, for an
+        curve and split), `surfaces`, `directions` and `marks`, `measures`, `descents` (one
+        for each risk curve), `history` (one for each split) or, for an
         experiment with a grid of its own, `values` (one for each variable). Losses in `loss_units` (nats for
         cross-entropy), errors in [0, 1].
     """
@@ -49,6 +51,8 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         found["loss_units"] = _units(tree, "surface")
     if "/sharpness" in tree.groups and tree["sharpness"].data_vars:
         found |= sharpness_summary(tree)
+    if "/descent" in tree.groups and tree["descent"].data_vars:
+        found |= descent_summary(tree)
     if "/train" in tree.groups:
         found["history"] = _history(dataset(tree, "train"))
         found["loss_units"] = _units(tree, "train")
