@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -16,7 +18,7 @@ from landscape.figures.descent_analysis import BAND, Landmarks, descent_data, la
 from landscape.figures.labels import with_unit
 from landscape.figures.methods import DASHED, DOTTED, shades
 from landscape.figures.sharpness_summary import measures_of
-from landscape.figures.style import COLUMN, INK, PAGE, StyledFigure, in_style, log_axis, new_figure
+from landscape.figures.style import COLUMN, INK, PAGE, StyledFigure, in_style, log_axis, new_figure, whole
 from landscape.figures.tables import words
 
 MOST_COLUMNS = 4
@@ -40,13 +42,33 @@ def descent_figure(tree: xr.DataTree, basis: str | None = None) -> StyledFigure:
         The figure, a column wide if there is one column of panels, else a page.
     """
     data = descent_data(tree, basis)
+    names = quantities(data)
+    figure = new_figure(COLUMN if data.sizes["basis"] * data.sizes["noise"] == 1 else PAGE, 0.9 + 1.3 * len(names))
+    descent_panels(figure, data, names)
+    return figure
+
+
+def quantities(data: xr.Dataset) -> list[str]:
+    """What is drawn of a sweep."""
+    return [name for name in ("loss", "error", "norm", *measures_of(data), "complexity") if name in data]
+
+
+def descent_panels(figure: Figure | SubFigure, data: xr.Dataset, names: Sequence[str]) -> None:
+    """Panels and their legend: a row for each quantity, a column for each basis or noise.
+
+    Args:
+        figure: Where to draw.
+        data: What `descent_data` gives.
+        names: The quantities.
+
+    Raises:
+        RequestError: If there would be more columns than fit.
+    """
     columns = [(b, q) for b in range(data.sizes["basis"]) for q in range(data.sizes["noise"])]
     if len(columns) > MOST_COLUMNS:
         raise RequestError(
             f"{len(columns)} columns of panels (bases × noises) are more than {MOST_COLUMNS}: choose one --basis"
         )
-    names = [name for name in ("loss", "error", "norm", *measures_of(data), "complexity") if name in data]
-    figure = new_figure(COLUMN if len(columns) == 1 else PAGE, 0.9 + 1.3 * len(names))
     panels = figure.subplots(len(names), len(columns), sharex=True, sharey="row", squeeze=False)
     for (b, q), column in zip(columns, panels.T, strict=True):
         part = data.isel(basis=b, noise=q)
@@ -56,9 +78,9 @@ def descent_figure(tree: xr.DataTree, basis: str | None = None) -> StyledFigure:
         column[-1].set_xlabel(str(data.attrs["capacity_name"]))
     for name, row in zip(names, panels, strict=True):
         row[0].set_ylabel(_label(data, name))
-    figure.align_ylabels(list(panels[:, 0]))
-    figure.legend(handles=handles(data, names), loc="outside lower center", ncols=2 if len(columns) == 1 else 4)
-    return figure
+    whole(panels[0, 0]).align_ylabels(list(panels[:, 0]))
+    narrow = whole(panels[0, 0]).get_figwidth() < PAGE or isinstance(figure, SubFigure)
+    figure.legend(handles=handles(data), loc="outside lower center", ncols=2 if narrow else 4)
 
 
 def capacity_axes(axes: Axes, data: xr.Dataset, name: str) -> None:
@@ -160,7 +182,7 @@ def _label(data: xr.Dataset, name: str) -> str:
     return with_unit(words(name).replace("hessian max", "λ max").replace("hessian trace", "trace"), xr.DataArray(0.0))
 
 
-def handles(data: xr.Dataset, names: list[str]) -> list[Any]:
+def handles(data: xr.Dataset) -> list[Any]:
     """What lines, marks and colours mean."""
     found: list[Any] = []
     colors = shades(data.sizes["ridge"])[::-1]

@@ -40,17 +40,18 @@ class Landmarks:
     modern: float | None
 
 
-def descent_data(tree: xr.DataTree, basis: str | None = None) -> xr.Dataset:
-    """The node `descent`, loaded, with all of its line dimensions; points that aren't done are missing.
+def descent_data(tree: xr.DataTree, basis: str | None = None, node: str = "descent") -> xr.Dataset:
+    """The risks of a sweep, loaded, with all of its line dimensions; points that aren't done are missing.
 
     Args:
         tree: A store of `landscape descent`.
         basis: Keep this basis only.
+        node: Where they are in the store.
 
     Raises:
         RequestError: If the store has no such node or basis.
     """
-    data = dataset(tree, "descent").load()
+    data = dataset(tree, node).load()
     if "status" in data:
         done = data["status"].isin((1, 2))
         data = data.map(
