@@ -144,7 +144,9 @@ def polynomial(**given: Any) -> None:
 
 
 @descent.command()
-@click.option("--map", "features", default="fourier", show_default=True, metavar="NAME", help="fourier, relu or linear.")
+@click.option(
+    "--map", "features", default="fourier", show_default=True, metavar="NAME", help="fourier, relu or linear."
+)
 @click.option(
     "--data",
     default="digits",
@@ -262,7 +264,9 @@ def _compute(given: dict[str, Any], kind: type[Recipe], axis: str = "capacities"
     quiet, as_json, data_dir = given.pop("quiet"), given.pop("as_json"), given.pop("data_dir", None)
     where["engine"] = where["engine"] or ("processes" if place == "cpu" else "serial")
     capacities = given.pop("capacities")
-    recipe = kind(**({} if capacities is None else {axis: capacities}), **{k: v for k, v in given.items() if v is not None})
+    recipe = kind(
+        **({} if capacities is None else {axis: capacities}), **{k: v for k, v in given.items() if v is not None}
+    )
     tree = compute(recipe, data_dir=data_dir, device=place, progress=not quiet, **where)
     summary = figures.summary(tree)
     options.echo(summary, [figures.report(summary, str(where["out"]))], as_json)

@@ -133,7 +133,7 @@ problem = combined(
     click.option(
         "--loss",
         metavar="NAME",
-        help="cross-entropy, square (against one-hot labels), mse or package.module:function; by the data if not given.",
+        help="cross-entropy, square (against one-hot labels), mse or package.module:function; by the data by default.",
     ),
     data_dir,
 )

@@ -17,8 +17,8 @@ import click
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Draw the store: FILE.pdf and FILE.svg are vector graphics, FILE.png has 300 dots per inch. Of a surface, "
-    "FILE.html can be turned in a browser (needs plotly), and FILE.vts is for ParaView; FILE.gif moves through the fits of "
-    "descent polynomial.",
+    "FILE.html can be turned in a browser (needs plotly), and FILE.vts is for ParaView; FILE.gif moves through "
+    "the fits of descent polynomial.",
 )
 @click.option(
     "--picture",

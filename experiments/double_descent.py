@@ -1,7 +1,7 @@
-"""Belkin et al.'s two panels, measured: the classical U of the risk, and beyond the interpolation threshold its second descent.
+"""Belkin et al.'s two panels, measured: the classical U of the risk, and its second descent beyond the threshold.
 
-Random Fourier features on handwritten digits with wrong labels, fitted by minimum-norm least squares: the left panel ends
-before the threshold, the right one goes on to ten times as many features as samples.
+Random Fourier features on handwritten digits with wrong labels, fitted by minimum-norm least squares: the left panel
+ends before the threshold, the right one goes on to ten times as many features as samples.
 
 References:
     M. Belkin et al., Reconciling modern machine learning practice and the bias-variance trade-off, arXiv 1812.11118.

@@ -1,7 +1,7 @@
 """Random features and networks of growing width on Fashion-MNIST, with and without wrong labels and ridge.
 
-Left: random Fourier features, minimum-norm and ridge. Right: networks with one hidden layer trained by Adam on the squared
-loss, with the sharpness of each beside its risk.
+Above: random Fourier features, minimum-norm and ridge. Below: networks with one hidden layer trained by Adam on the
+squared loss, with the sharpness of each beside its risk.
 
 References:
     M. Belkin et al., Reconciling modern machine learning practice and the bias-variance trade-off, arXiv 1812.11118.

@@ -1,7 +1,7 @@
 """Double descent of polynomial fitting: minimum-norm fits of 2x + cos 25x through 15 points by 1 to 200 functions.
 
-Grid: data, true function and fit for a rising number of Legendre polynomials. Below: median risk by basis and ridge. The
-animation is `landscape show polynomial_descent.zarr --figure polynomial_descent.gif`.
+Grid: data, true function and fit for a rising number of Legendre polynomials. Below: median risk by basis and ridge.
+The animation is `landscape show polynomial_descent.zarr --figure polynomial_descent.gif`.
 """
 
 from __future__ import annotations

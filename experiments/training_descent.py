@@ -1,7 +1,7 @@
 """Epoch-wise and sample-wise double descent of convolutional networks trained on partly wrong labels.
 
-On the CPU a small ConvNet on Fashion-MNIST; on a GPU (`--preset gpu`) ResNet18-k on CIFAR-10 with 15 % wrong labels, Nakkiran
-et al.'s problem, at a part of their 4,000 epochs.
+On the CPU a small ConvNet on Fashion-MNIST; on a GPU (`--preset gpu`) ResNet18-k on CIFAR-10 with 15 % wrong labels,
+Nakkiran et al.'s problem, at a part of their 4,000 epochs.
 
 References:
     P. Nakkiran et al., Deep Double Descent, arXiv 1912.02292.

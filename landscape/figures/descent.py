@@ -1,4 +1,4 @@
-"""Double descent: risk, error, norm and sharpness against the capacity, with the interpolation threshold marked twice."""
+"""Double descent: risk, error, norm and sharpness against the capacity, with both interpolation thresholds marked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from landscape.figures.style import COLUMN, INK, PAGE, StyledFigure, in_style, l
 from landscape.figures.tables import words
 
 MOST_COLUMNS = 4
-FLOOR = 1e-3
+FLOOR = 0.05
 """Training losses below this share of the lowest test loss run along the panel's floor."""
 LINEAR_BELOW = 8.0
 """The horizontal axis is linear where the capacities span less than this factor."""
@@ -79,8 +79,9 @@ def descent_panels(figure: Figure | SubFigure, data: xr.Dataset, names: Sequence
     for name, row in zip(names, panels, strict=True):
         row[0].set_ylabel(_label(data, name))
     whole(panels[0, 0]).align_ylabels(list(panels[:, 0]))
-    narrow = whole(panels[0, 0]).get_figwidth() < PAGE or isinstance(figure, SubFigure)
-    figure.legend(handles=handles(data), loc="outside lower center", ncols=2 if narrow else 4)
+    narrow = whole(panels[0, 0]).get_figwidth() < PAGE
+    spacing = {"ncols": 2, "handlelength": 2.0, "columnspacing": 1.0} if narrow else {"ncols": 4}
+    figure.legend(handles=handles(data), loc="outside lower center", **spacing)
 
 
 def capacity_axes(axes: Axes, data: xr.Dataset, name: str) -> None:

@@ -15,7 +15,7 @@ from landscape.figures.analysis import dataset
 
 BAND = (0.1, 0.9)
 """Quantiles over repetitions between which a band is drawn."""
-PROMINENCE = 1.05
+PROMINENCE = 1.1
 """A peak is this many times as high as the lowest risk on either of its sides."""
 LINES = ("basis", "noise", "ridge")
 """The dimensions that tell risk curves apart."""
@@ -55,7 +55,9 @@ def descent_data(tree: xr.DataTree, basis: str | None = None, node: str = "desce
     if "status" in data:
         done = data["status"].isin((1, 2))
         data = data.map(
-            lambda values: values.where(done) if values.dtype.kind == "f" and set(done.dims) <= set(values.dims) else values
+            lambda values: (
+                values.where(done) if values.dtype.kind == "f" and set(done.dims) <= set(values.dims) else values
+            )
         )
     if basis is not None:
         names = [str(name) for name in data["basis"].values] if "basis" in data.dims else []

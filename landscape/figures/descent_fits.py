@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 
 from landscape.errors import RequestError
 from landscape.figures.analysis import dataset
@@ -25,7 +26,7 @@ DOTS_PER_INCH = 110
 CURRENT: dict[str, Any] = {"color": "#d55e00"}
 
 
-def _one_basis(tree: xr.DataTree, basis: str | None) -> tuple[xr.Dataset, xr.Dataset]:
+def one_basis(tree: xr.DataTree, basis: str | None) -> tuple[xr.Dataset, xr.Dataset]:
     """Risks and fits of one basis, the first by default.
 
     Raises:
@@ -47,17 +48,11 @@ def fits_figure(tree: xr.DataTree, basis: str | None = None) -> StyledFigure:
         tree: A store of `landscape descent polynomial`.
         basis: The basis; the first by default.
     """
-    risks, fits = _one_basis(tree, basis)
+    risks, fits = one_basis(tree, basis)
     figure = new_figure(PAGE, 5.2)
-    above, below = figure.subfigures(2, 1, height_ratios=(1.9, 1.0))
-    chosen = shown_capacities(risks)
-    panels = above.subplots(ROWS, COLUMNS, sharex=True, sharey=True).ravel()
-    for axes, capacity in zip(panels, chosen, strict=False):
-        fit_axes(axes, fits, capacity)
-    for axes in panels[len(chosen) :]:
-        axes.set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    above.legend(handles, labels, loc="outside upper center", ncols=3)
+    rows = figure.add_gridspec(2, 1, height_ratios=(1.9, 1.0))
+    above, below = (figure.add_subfigure(rows[row]) for row in range(2))
+    chosen = fits_grid(above, risks, fits)
     axes = below.subplots()
     capacity_axes(axes, risks.isel(ridge=[0]), "loss")
     for capacity in chosen:
@@ -68,12 +63,40 @@ def fits_figure(tree: xr.DataTree, basis: str | None = None) -> StyledFigure:
     return figure
 
 
+def fits_grid(figure: SubFigure, risks: xr.Dataset, fits: xr.Dataset) -> list[int]:
+    """Panels with fits of a rising number of functions; returns these numbers.
+
+    Args:
+        figure: Where to draw.
+        risks: Node `descent` at one basis, which says where the threshold is.
+        fits: Node `descent/fit` at that basis.
+    """
+    chosen = shown_capacities(risks)
+    panels = figure.subplots(ROWS, COLUMNS, sharex=True, sharey=True).ravel()
+    for axes, capacity in zip(panels, chosen, strict=False):
+        fit_axes(axes, fits, capacity)
+    for axes in panels[len(chosen) :]:
+        axes.set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return chosen
+
+
 def shown_capacities(risks: xr.Dataset) -> list[int]:
     """Capacities whose fits tell the story: few functions, around the threshold, and many."""
     there = risks["capacity"].values
     found = landmarks(risks.isel(ridge=0))
     middle = found.theory if found.theory is not None else float(np.median(there))
-    wanted = [there[0], found.classical or there[0], 0.6 * middle, middle - 1, middle, middle + 3, 2 * middle, there[-1]]
+    wanted = [
+        there[0],
+        found.classical or there[0],
+        0.6 * middle,
+        middle - 1,
+        middle,
+        middle + 3,
+        2 * middle,
+        there[-1],
+    ]
     near = sorted({int(there[np.abs(there - value).argmin()]) for value in wanted})
     return near[: ROWS * COLUMNS]
 
@@ -107,7 +130,7 @@ def fits_animation(tree: xr.DataTree, basis: str | None = None) -> bytes:
     Returns:
         The file's contents.
     """
-    risks, fits = _one_basis(tree, basis)
+    risks, fits = one_basis(tree, basis)
     there = risks["capacity"].values
     middle = landmarks(risks.isel(ridge=0)).theory or float(np.median(there))
     near = there[there <= 2 * middle]
@@ -131,7 +154,7 @@ def fits_animation(tree: xr.DataTree, basis: str | None = None) -> bytes:
         show(int(frames[0]))
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the panels stay where they are
-        animation = FuncAnimation(figure, show, frames=frames, init_func=lambda: [])  # type: ignore[arg-type]
+        animation = FuncAnimation(figure, show, frames=frames, init_func=list)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "fits.gif")
             animation.save(file, writer=PillowWriter(FRAMES_PER_SECOND), dpi=DOTS_PER_INCH)

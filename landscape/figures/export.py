@@ -63,7 +63,8 @@ def export(tree: xr.DataTree, path: str | Path, *, overwrite: bool = False, **op
     writer = WRITERS[suffix]
     if kind != writer.kind:
         raise RequestError(
-            f"{suffix} files hold {WORDS[writer.kind]}, this is a store of kind '{kind}': name a .pdf, .png or .svg file"
+            f"{suffix} files hold {WORDS[writer.kind]}, this is a store of kind '{kind}': "
+            "name a .pdf, .png or .svg file"
         )
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:

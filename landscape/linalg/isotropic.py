@@ -1,7 +1,7 @@
 r"""What least squares risks on isotropic Gaussian data, by theory.
 
-Data are :math:`x \sim N(0, I)`, :math:`y = x \cdot \beta + \sigma \epsilon`, and a model sees p of the coordinates. What
-it doesn't see is noise to it: its noise level is :math:`\tau^2 = \sigma^2 + \|\beta_{\text{unseen}}\|^2`, its signal
+Data are :math:`x \sim N(0, I)`, :math:`y = x \cdot \beta + \sigma \epsilon`, and a model sees p of the coordinates.
+What it doesn't see is noise to it: its noise level is :math:`\tau^2 = \sigma^2 + \|\beta_{\text{unseen}}\|^2`, its signal
 :math:`\|\beta_{\text{seen}}\|^2`. Risks are expected squared errors on new data, noise included.
 
 References:

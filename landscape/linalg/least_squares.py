@@ -98,4 +98,4 @@ class LeastSquares:
             Shape `(*, p, R, k)`.
         """
         found = self.coordinates(targets, ridge)
-        return (self.right @ found.flatten(-2)).unflatten(-1, found.shape[-2:])
+        return (self.right @ found.flatten(-2)).reshape(*self.right.shape[:-1], *found.shape[-2:])

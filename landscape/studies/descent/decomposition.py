@@ -21,7 +21,7 @@ def decompose(predictions: Tensor, targets: Tensor) -> Tensor:
     """Decompose the mean squared error.
 
     Args:
-        predictions: Shape `(S, D, m, k)` for S training sets, D feature draws, m samples and k outputs; S is at least 2.
+        predictions: Shape `(S, D, m, k)` for S ≥ 2 training sets, D feature draws, m samples and k outputs.
             With a single draw of features, their variance isn't told from that of the training sets.
         targets: Shape `(m, k)`.
 

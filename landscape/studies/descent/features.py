@@ -29,6 +29,7 @@ from landscape.sweeps.schema import Sweep, Variable
 
 GAUSSIAN = "gaussian"
 TARGETS = ("one-hot", "signs")
+WORDS = {"fourier": "Fourier features", "relu": "ReLU features", "linear": "features"}
 MULTIPLES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.4, 1.7, 2, 3, 5, 7, 10)
 """The numbers of features of a sweep, over the number of samples, unless others are asked for."""
 
@@ -140,7 +141,11 @@ class FeaturesRecipe(Recipe):
             "loss": ((*inner, "split"), "mean squared error", units),
             "error": ((*inner, "split"), "error", "1"),
             "norm": (inner, "norm of the solution", "1"),
-            "ensemble_loss": (("capacity", "seed", "member", "noise", "ridge"), "test loss of the mean of draws", units),
+            "ensemble_loss": (
+                ("capacity", "seed", "member", "noise", "ridge"),
+                "test loss of the mean of draws",
+                units,
+            ),
             "decomposition": (("capacity", "noise", "ridge", "part"), "part of the mean squared test error", units),
             "theory": (("capacity", "noise", "ridge"), "expected risk by theory", units),
         }
@@ -168,7 +173,7 @@ class FeaturesRecipe(Recipe):
             arguments={"recipe": self, "data_dir": data_dir, "variables": list(described)},
             attrs={
                 "family": "features",
-                "capacity_name": "features" if self.features == "linear" else f"{self.features} features",
+                "capacity_name": WORDS[self.features],
                 "threshold": self.samples,
                 "threshold_name": "features = samples",
                 "epsilon": self.epsilon,

@@ -34,6 +34,7 @@ def grow(narrow: Mapping[str, Tensor], wide: nn.Module) -> None:
         target = state[name]
         if tensor.ndim != target.ndim or any(a > b for a, b in zip(tensor.shape, target.shape, strict=True)):
             raise RequestError(
-                f"weights can't be reused: '{name}' of shape {tuple(tensor.shape)} has no place in {tuple(target.shape)}"
+                f"weights can't be reused: '{name}' of shape {tuple(tensor.shape)} doesn't fit into "
+                f"{tuple(target.shape)}"
             )
         target[tuple(slice(size) for size in tensor.shape)] = tensor

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from landscape.errors import RequestError
 from landscape.measures.registry import LOSS, find_measure
@@ -36,10 +35,11 @@ from landscape.sweeps.schema import Sweep, Variable
 
 FULL_BATCH = 2**20
 """A batch size that is more than there are samples, and so means all of them."""
-FAST = TrainingRecipe(
-    "adam", {"lr": 0.01}, epochs=None, steps=2000, batch_size=FULL_BATCH, schedule="cosine"
-)
+FAST = TrainingRecipe("adam", {"lr": 0.01}, epochs=None, steps=2000, batch_size=FULL_BATCH, schedule="cosine")
 """The recipe that shows double descent of small networks in seconds."""
+
+STEADY = TrainingRecipe("adam", {"lr": 0.001}, epochs=1, batch_size=32)
+"""The recipe of a training that is watched."""
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class EpochRecipe(NetworkRecipe):
         epochs: When to evaluate; the last one ends the training, whatever `training` says.
     """
 
-    training: TrainingRecipe = TrainingRecipe("adam", {"lr": 0.001}, epochs=1, batch_size=32)
+    training: TrainingRecipe = STEADY
     epochs: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200)
     family: ClassVar[str] = "epoch"
 

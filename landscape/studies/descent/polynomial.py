@@ -145,7 +145,8 @@ def risk_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     r"""Losses on the training points and on the grid: the factory of a sweep.
 
     With the grid's own design matrix :math:`G = QR`, the loss of all sizes on it is
-    :math:`\|R_p w - Q_p^\top y\|^2` plus what :math:`Q_p` doesn't reach of y, so that no product is as long as the grid.
+    :math:`\|R_p w - Q_p^\top y\|^2` plus what :math:`Q_p` doesn't reach of y: no product is as long as the
+    grid.
     """
     recipe: PolynomialRecipe = arguments["recipe"]
     function, largest = find_target(recipe.target)[0], max(recipe.capacities)
@@ -163,7 +164,7 @@ def risk_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
         for p in recipe.capacities:
             found = LeastSquares.factor(design[..., :p])
             weights = found.solve(targets, ridge)  # (seed, p, ridge, noise)
-            fitted = (design[..., :p] @ weights.flatten(2)).unflatten(-1, weights.shape[2:])
+            fitted = (design[..., :p] @ weights.flatten(2)).reshape(*design.shape[:2], *weights.shape[2:])
             train = (fitted - targets[:, :, None]).square().mean(1)
             size = min(p, recipe.grid)
             rest = truth.square().sum() - seen[:size].square().sum()
@@ -193,9 +194,7 @@ def fit_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
         places, rows = torch.from_numpy(coordinates["x"]), []
         for basis in coordinates["basis"]:
             design, shown = (find_basis(str(basis))(points, max(recipe.capacities)) for points in (x, places))
-            weights = [
-                LeastSquares.factor(design[:, :p]).solve(targets[:, :1], ridge)[:, 0] for p in recipe.capacities
-            ]
+            weights = [LeastSquares.factor(design[:, :p]).solve(targets[:, :1], ridge)[:, 0] for p in recipe.capacities]
             rows.append([(shown[:, : len(w)] @ w)[:, 0].numpy() for w in weights])
         return {"fit": np.array(rows).clip(-LARGEST, LARGEST)}
 

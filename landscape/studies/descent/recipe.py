@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,7 @@ def check_counts(what: str, counts: Sequence[int]) -> None:
         raise RequestError(f"no number of {what} is given: give at least one")
     if min(counts) < 1:
         raise RequestError(f"the number of {what} must be at least 1, got {min(counts)}")
-    if any(later <= earlier for earlier, later in zip(counts, counts[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(counts)):
         raise RequestError(f"the numbers of {what} must increase, got {', '.join(map(str, counts))}")
 
 

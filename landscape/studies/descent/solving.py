@@ -19,6 +19,7 @@ from landscape.studies.descent.features import GAUSSIAN, FeaturesRecipe
 from landscape.studies.descent.maps import Features, find_map
 from landscape.studies.descent.recipe import Evaluate
 from landscape.studies.descent.supervision import Drawn, Gaussian, Labelled, Supply
+from landscape.sweeps.schema import Status
 
 
 def features_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
@@ -45,7 +46,7 @@ def features_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
         """Losses, errors and norm, each `(noise, ridge, …)`, and predictions `(noise, ridge, m, k)`."""
         design = maps[draw](train.inputs, count)
         found = LeastSquares.factor(design).solve(train.targets.flatten(1), ridge)
-        weights = found.unflatten(-1, train.targets.shape[1:])  # (N, ridge, noise, k)
+        weights = found.reshape(*found.shape[:2], *train.targets.shape[1:])  # (N, ridge, noise, k)
         fitted, predicted = (torch.einsum("mp,prqk->qrmk", part, weights) for part in (design, shown[draw]))
         truth = train.targets.movedim(0, 1)[:, None]
         losses = [(fitted - truth).square().mean((-2, -1)), (predicted - test.targets[:, 0]).square().mean((-2, -1))]
@@ -73,7 +74,9 @@ def features_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
         values |= joint(torch.stack(tables), test.targets[:, 0])
         if recipe.exact:
             values["theory"] = theory(int(capacity), recipe)
-        return {name: values[name][None].numpy() for name in wanted}
+        measured = bool(values["loss"].isfinite().all())  # a theory that has no expectation is no failure
+        status = Status.DONE if measured else Status.NON_FINITE
+        return {name: values[name][None].numpy() for name in wanted} | {"status": int(status)}
 
     return evaluate
 

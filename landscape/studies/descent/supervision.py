@@ -43,7 +43,7 @@ class Supply(ABC):
 
 @dataclass(frozen=True)
 class Gaussian(Supply):
-    r""":math:`x \sim N(0, I_D)`, :math:`y = x \cdot \beta + \sigma \epsilon` with :math:`\beta = (1, \dots, 1) / \sqrt D`.
+    r""":math:`x \sim N(0, I_D)`, :math:`y = x \cdot \beta + \sigma \epsilon`, :math:`\beta = (1, \dots, 1) / \sqrt D`.
 
     Args:
         dimension: D.

@@ -30,6 +30,8 @@ from landscape.studies.sharpness.journal import FileJournal
 from landscape.sweeps.recipe import recipe_hash
 
 Values = dict[str, float]
+NAMES = ("norm", *(f"{quantity}.{split}" for quantity in ("loss", "error") for split in SPLITS))
+"""What is known at the end of each training."""
 
 
 def network_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
@@ -84,16 +86,7 @@ class Runs:
             count = capacity if isinstance(recipe, SamplesRecipe) else recipe.samples
             told = report(number, len(capacities), capacity)
 
-            def compute(capacity: int = capacity, count: int = count, told: Any = told) -> dict[str, Tensor]:
-                model = recipe.problem_at(capacity).build_model(self.data, seed)
-                if narrow is not None:
-                    grow(narrow, model)
-                trained = self._train(model, count, seed, noise, task.scratch, told)
-                values = {**_last(trained), "norm": self._norm(trained.model)}
-                state = trained.model.state_dict() if recipe.together or isinstance(recipe, WidthRecipe) else {}
-                return {"values": _packed(values), **{f"state.{name}": tensor.cpu() for name, tensor in state.items()}}
-
-            found = journal(compute)
+            found = journal(partial(self._fit, capacity, count, narrow, seed, noise, task.scratch, told))
             values = _unpacked(found["values"])
             state = {name[6:]: tensor for name, tensor in found.items() if name.startswith("state.")}
             if isinstance(recipe, WidthRecipe):
@@ -101,10 +94,31 @@ class Runs:
                 model.load_state_dict(state)
                 values |= self._measured(recipe, model.eval(), seed, noise, journal)
                 if recipe.complexity:
-                    values["complexity"] = self._complexity(recipe, capacity, values, seed, noise, task.scratch, journal)
+                    values["complexity"] = self._complexity(
+                        recipe, capacity, values, seed, noise, task.scratch, journal
+                    )
                 narrow = state if recipe.reuse else None
             rows.append(values)
         return rows
+
+    def _fit(
+        self,
+        capacity: int,
+        count: int,
+        narrow: Mapping[str, Tensor] | None,
+        seed: int,
+        noise: float,
+        scratch: Path,
+        report: Callable[..., None],
+    ) -> dict[str, Tensor]:
+        """Train the network of a capacity: its values at the end and, where they are needed, its weights."""
+        model = self.recipe.problem_at(capacity).build_model(self.data, seed)
+        if narrow is not None:
+            grow(narrow, model)
+        trained = self._train(model, count, seed, noise, scratch, report)
+        values = {**_last(trained), "norm": self._norm(trained.model)}
+        state = trained.model.state_dict() if isinstance(self.recipe, WidthRecipe) else {}
+        return {"values": _packed(values), **{f"state.{name}": tensor.cpu() for name, tensor in state.items()}}
 
     def _data(self, count: int, seed: int, noise: float) -> DataSet:
         """The training set of a repetition: fewer samples are the first of more, with the same wrong labels."""
@@ -161,12 +175,10 @@ class Runs:
 
         model = recipe.problem.build_model(self.data, seed)
         self._train(model, recipe.samples, seed, noise, scratch, report, on_epoch)
-        missing = {name: math.nan for name in ("norm", *(f"{a}.{b}" for a in ("loss", "error") for b in SPLITS))}
+        missing = dict.fromkeys(NAMES, math.nan)
         return [json.loads(file.read_text()) if file.exists() else missing for file in files.values()]
 
-    def _measured(
-        self, recipe: WidthRecipe, model: nn.Module, seed: int, noise: float, journal: FileJournal
-    ) -> Values:
+    def _measured(self, recipe: WidthRecipe, model: nn.Module, seed: int, noise: float, journal: FileJournal) -> Values:
         """Sharpness on the training set; NaN where the weights aren't finite."""
         values: Values = {}
         if not recipe.measures:
@@ -217,8 +229,8 @@ class Runs:
 def _last(trained: Trained) -> Values:
     """Loss and error at the end of a training; not a number where it diverged."""
     row = trained.history.rows[-1]
-    names = [f"{a}.{b}" for a in ("loss", "error") for b in SPLITS]
-    return {name: math.nan if trained.history.diverged_at is not None else row[name] for name in names}
+    diverged = trained.history.diverged_at is not None
+    return {name: math.nan if diverged else row[name] for name in NAMES if name != "norm"}
 
 
 def _report(task: Any, axis: str, number: int, count: int, capacity: Any) -> Callable[..., None]:
@@ -231,14 +243,13 @@ def _report(task: Any, axis: str, number: int, count: int, capacity: Any) -> Cal
 
 
 def _packed(values: Values) -> Tensor:
-    """Values as a tensor, in the order of their names."""
-    return torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
+    """The values at the end of a training as a tensor."""
+    return torch.tensor([values[name] for name in NAMES], dtype=torch.float64)
 
 
 def _unpacked(packed: Tensor) -> Values:
-    """The values at the end of a training again."""
-    names = sorted(["norm", *(f"{a}.{b}" for a in ("loss", "error") for b in SPLITS)])
-    return dict(zip(names, packed.tolist(), strict=True))
+    """The values again."""
+    return dict(zip(NAMES, packed.tolist(), strict=True))
 
 
 def _keep(file: Path, row: Values) -> None:
