@@ -1,8 +1,8 @@
 r"""What least squares risks on isotropic Gaussian data, by theory.
 
 Data are :math:`x \sim N(0, I)`, :math:`y = x \cdot \beta + \sigma \epsilon`, and a model sees p of the coordinates.
-What it doesn't see is noise to it: its noise level is :math:`\tau^2 = \sigma^2 + \|\beta_{\text{unseen}}\|^2`, its signal
-:math:`\|\beta_{\text{seen}}\|^2`. Risks are expected squared errors on new data, noise included.
+What it doesn't see is noise to it: its noise level is :math:`\tau^2 = \sigma^2 + \|\beta_{\text{unseen}}\|^2`, its
+signal :math:`\|\beta_{\text{seen}}\|^2`. Risks are expected squared errors on new data, noise included.
 
 References:
     M. Belkin, D. Hsu and J. Xu, Two models of double descent for weak features, arXiv 1903.07571, theorem 1 (exact for
