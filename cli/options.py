@@ -120,7 +120,8 @@ problem = combined(
     click.option(
         "--loss",
         metavar="NAME",
-        help="cross-entropy, stablemax-cross-entropy, mse or package.module:function; by the data if not given.",
+        help="cross-entropy, stablemax-cross-entropy, square (against one-hot labels), mse or package.module:function; "
+        "by the data if not given.",
     ),
     data_dir,
 )

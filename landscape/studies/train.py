@@ -160,7 +160,7 @@ def train_to_files(
         return TrainedFiles(out, history_path, fresh=True)
     with store.claim(history_path), TrainingBar(out.stem, show=progress) as bar:
         trained = run(on_epoch=on_epoch, resume=resume, report=bar.report)
-        _write_history(history_path, trained)
+        _write_history(history_path, trained, loss)
         if along is not None:
             along.write(history_path, trained.history)
         store.finish(history_path)
@@ -261,7 +261,7 @@ def prepare_folder(out: Path) -> None:
         raise RequestError(f"can't write to {out.parent}: {error.strerror or error}; choose another --out") from error
 
 
-def _write_history(path: Path, trained: Trained) -> None:
+def _write_history(path: Path, trained: Trained, loss: str | Loss) -> None:
     """Store the history: node `train` over `step` and `split`."""
     rows = trained.history.rows
     splits = list(trained.samples)
@@ -271,7 +271,7 @@ def _write_history(path: Path, trained: Trained) -> None:
     }
     values |= {name: np.array([row[name] for row in rows]) for name in ("learning_rate", "seconds")}
     values["samples"] = np.array(list(trained.samples.values()), np.int64)
-    units = {**UNITS, "loss": "nats" if "error" in quantities else "units of the loss"}
+    units = {**UNITS, "loss": "nats" if loss == "cross-entropy" else "units of the loss"}
     dims = {"learning_rate": ("step",), "seconds": ("step",), "samples": ("split",)}
     variables = {
         name: Variable(dims.get(name, ("step", "split")), value.dtype.str, {"units": units.get(name, "1")})
