@@ -97,11 +97,11 @@ def test_optimizers_page_runs():
     assert norms == ["spectral", "adamw", "adamw"]
 
 
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", range(5))
 def test_commands_of_the_optimizers_page_run(place, tmp_path, monkeypatch):
     text = (DOCS / "optimizers.md").read_text("utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(blocks[place].replace("\\\n", " "))
     assert program == "landscape"

@@ -48,6 +48,8 @@ METHODS = {
     "normalized-gd": MethodLook("normalised GD", "#8c6d31", DOTTED, "<"),
     "sam": MethodLook("SAM", "#2a9d8f", "-", "H"),
     "asam": MethodLook("ASAM", "#2a9d8f", DASHED, "p"),
+    "grokfast": MethodLook("Grokfast", "#5a7d1a", "-", "2"),
+    "orthograd": MethodLook("⊥ gradient", "#5a7d1a", DASHED, "3"),
 }
 """The look of each method by its name in the registry."""
 SHADES = ("#f2b134", "#dd7a2c", "#bf4d63", "#4f3282", "#15123a")

@@ -23,6 +23,7 @@ from landscape.measures.hessian_max import hessian_max
 from landscape.measures.hessian_top import hessian_top
 from landscape.measures.hessian_trace import hessian_trace
 from landscape.measures.keskar_sharpness import keskar_sharpness
+from landscape.measures.local_learning_coefficient import local_learning_coefficient
 from landscape.measures.measured import Journal, Measured, Point, forgetful
 from landscape.measures.pac_bayes_sigma import pac_bayes_sigma
 from landscape.measures.pgd_sharpness import pgd_sharpness
@@ -92,6 +93,12 @@ MEASURES: dict[str, Entry] = {
     "relative_flatness": Entry(relative_flatness, "curvature of a layer in units of its weights", LOSS),
     "fisher_rao_norm": Entry(fisher_rao_norm, "length of the weights in Fisher's metric", LOSS, random=False),
     "gradient_noise_scale": Entry(gradient_noise_scale, "batch size at which noise equals gradient", "samples"),
+    "local_learning_coefficient": Entry(
+        local_learning_coefficient,
+        "local learning coefficient, half the directions that the loss feels",
+        "1",
+        more={"chain": ("chain",), "r_hat": (), "finite": (), "shortened": (), "negative": ()},
+    ),
     "sam_bound": Entry(sam_bound, "largest loss found within rho, SAM's bound's first term", LOSS, RHO),
 }
 

@@ -16,7 +16,9 @@ from landscape.errors import RequestError, unknown
 from landscape.optimizers import wrapped
 from landscape.optimizers.amsgrad import amsgrad
 from landscape.optimizers.base import OwnOptimizer
+from landscape.optimizers.grokfast import grokfast
 from landscape.optimizers.muon import muon
+from landscape.optimizers.orthograd import orthograd
 from landscape.optimizers.parameters import Parameters, Placeholder, parameters_of
 from landscape.optimizers.rmsprop import rmsprop
 from landscape.optimizers.sam import asam, sam
@@ -62,6 +64,8 @@ OPTIMIZERS: dict[str, Entry] = {
     "shampoo": Entry(shampoo, "Shampoo: L^(-1/4) G R^(-1/4), one factor for each axis of a tensor"),
     "sam": Entry(sam, "sharpness-aware: the gradient at the worst point nearby, for any base optimizer", closure=True),
     "asam": Entry(asam, "SAM with a neighbourhood in units of the weights", closure=True),
+    "grokfast": Entry(grokfast, "the gradient with its slow part amplified, for any base optimizer"),
+    "orthograd": Entry(orthograd, "the gradient without its part along the weights, for any base optimizer"),
     "muon": Entry(muon, "momentum and polar factor for hidden matrices, AdamW for all else"),
     "steepest": Entry(steepest, "steepest descent in a norm: x + lr LMO(g), or x + lr |g|* LMO(g)"),
     "normalized-gd": Entry(normalized_gd, "normalised gradient, x - lr g/|g|"),

@@ -11,9 +11,8 @@ with :math:`g = \nabla L(w)` over all parameters as one vector. ASAM measures :m
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,9 @@ from torch.optim import Optimizer
 from landscape.errors import RequestError
 from landscape.linalg.norms import Lp
 from landscape.objective.batchnorm import tracking_layers
+from landscape.optimizers.around import Around
 from landscape.optimizers.ascent import ascent, pull_back
-from landscape.optimizers.base import Live, NonFinite, gradients_finite, live_parameters
+from landscape.optimizers.base import Live, NonFinite, live_parameters
 from landscape.optimizers.parameters import Parameters
 from landscape.optimizers.products import hessian_product
 from landscape.settings import Count, Exponent, NonNegative
@@ -31,11 +31,10 @@ from landscape.settings import Count, Exponent, NonNegative
 Closure = Callable[[], Any]
 
 
-class SAM(Optimizer):
+class SAM(Around):
     r"""SAM or ASAM around a base optimizer.
 
-    It shares the base's parameter groups and state: schedulers that change `lr` here drive the base, and `state_dict`
-    is the base's. Each group may have its own radius, `sam_rho` (AdaDelta has a `rho` too), by which its share of one
+    Each group may have its own radius, `sam_rho` (AdaDelta has a `rho` too), by which its share of one
     direction for all is scaled; groups with radius 0 stay where they are and don't count in the direction. With
     :math:`\rho = 0` everywhere it is the base.
 
@@ -73,6 +72,8 @@ class SAM(Optimizer):
         Kwon, Kim, Park & Choi, "ASAM: adaptive sharpness-aware minimization", arXiv 2102.11600.
     """
 
+    own: ClassVar[tuple[str, ...]] = ("norm", "eta", "exact", "m", "layers", "_undo")
+
     def __init__(
         self,
         base: Optimizer,
@@ -85,32 +86,10 @@ class SAM(Optimizer):
         module: nn.Module | None = None,
         non_finite: NonFinite = "raise",
     ) -> None:
-        self.base, self.norm, self.eta, self.exact, self.m = base, Lp(float(p)), eta if adaptive else None, exact, m
-        self.non_finite = non_finite
+        self.norm, self.eta, self.exact, self.m = Lp(float(p)), eta if adaptive else None, exact, m
         self.layers = [] if module is None else tracking_layers(module)
         self._undo: list[tuple[list[Tensor], list[Tensor]]] = []  # what is elsewhere for a while, and its own values
-        super().__init__(base.param_groups, {**base.defaults, "sam_rho": rho})
-        self._share()
-
-    def _share(self) -> None:
-        self.param_groups, self.state = self.base.param_groups, self.base.state
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters to the base."""
-        if not any(param_group is group for group in self.base.param_groups):
-            self.base.add_param_group({"sam_rho": self.defaults["sam_rho"], **param_group})
-        else:
-            super().add_param_group(param_group)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the base's state."""
-        super().load_state_dict(state_dict)  # its hooks look at the state first
-        self.base.load_state_dict(copy.deepcopy(state_dict))
-        self._share()
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("base", "norm", "eta", "exact", "m", "non_finite", "layers", "_undo")
-        return {**super().__getstate__(), **{name: self.__dict__[name] for name in own}}
+        super().__init__(base, non_finite, sam_rho=rho)
 
     def step(self, closure: Closure | Sequence[Closure] | None = None, weights: Sequence[float] | None = None) -> Any:
         r"""Make one step.
@@ -136,8 +115,8 @@ class SAM(Optimizer):
         if callable(closure) and self.m is None and not any(group["sam_rho"] for group in self.param_groups):
             return self.base.step(closure)
         loss, worst = self.evaluate(closure, weights)
-        live = [({"non_finite": self.non_finite}, tensors) for _, tensors in live_parameters(self.param_groups)]
-        if live and not gradients_finite(live):
+        live = live_parameters(self.param_groups)
+        if live and not self.finite(live):
             return loss
         ready = [worst]
 

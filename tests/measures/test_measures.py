@@ -25,6 +25,7 @@ SMALL = {
     "adaptive_sharpness": {"steps": 3},
     "keskar_sharpness": {"steps": 3},
     "sam_bound": {"steps": 3},
+    "local_learning_coefficient": {"chains": 2, "draws": 4, "burn_in": 2},
 }
 
 

@@ -117,6 +117,8 @@ ELSEWHERE = {
     "spectral-gd": "test_steepest.py",
     "sam": "test_sam.py",
     "asam": "test_sam.py",
+    "grokfast": "test_filtered.py",
+    "orthograd": "test_filtered.py",
 }
 """Optimizers whose formula is written out in a test file of their own."""
 

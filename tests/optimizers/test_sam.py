@@ -14,9 +14,10 @@ from landscape.linalg.norms import Lp
 from landscape.optimizers.base import NonFiniteGradientError
 from landscape.optimizers.registry import OPTIMIZERS, make_optimizer, resolve_hyperparameters, takes_full_batch
 from landscape.optimizers.sam import SAM
+from landscape.settings import defaults
 
 P = (1.0, 1.5, 2.0, 3.0, math.inf)
-BASES = [name for name in OPTIMIZERS if name not in ("sam", "asam")]
+BASES = [name for name, entry in OPTIMIZERS.items() if "base" not in defaults(entry.build)]
 SHAPES = ((3, 4), (5,))
 CURVATURES = [np.random.default_rng([0, i]).uniform(0.2, 2, shape) for i, shape in enumerate(SHAPES)]
 

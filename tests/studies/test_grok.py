@@ -207,6 +207,7 @@ def test_settings_find_their_places():
     assert place(recipe, "rho") == ("optimizer", "rho")
     assert place(recipe, "batch_size") == ("training", "batch_size")
     assert place(recipe, "model.width") == ("model", "width")
+    assert place(recipe, "training.loss") == ("problem", "loss")
     run = make_run(recipe, 0, {"optimizer": "adamw", "fraction": 0.25, "init_scale": 2, "loss": "mse"})
     assert run.problem.data_settings == {"modulus": 31, "fraction": 0.25, "seed": 0, "encoding": "symbols"}
     assert run.problem.model_settings == {"init_scale": 2}
@@ -245,7 +246,8 @@ def test_steps_on_a_log_scale(steps):
 
 @pytest.mark.slow
 def test_two_processes_make_the_same_store(tmp_path):
-    recipe = GrokRecipe(problem=SMALL, seeds=(0, 1, 2), steps=50, sweep={"fraction": (0.3, 0.6)})
+    sweep = {"fraction": (0.3, 0.6), "training.loss": ("cross-entropy", "stablemax-cross-entropy")}
+    recipe = GrokRecipe(problem=SMALL, seeds=(0, 1, 2), steps=50, sweep=sweep)
     trees = [
         grok(recipe, tmp_path / f"{engine}.zarr", engine=engine, workers=2, progress=False)["grok"].load().to_dataset()
         for engine in ("serial", "processes")

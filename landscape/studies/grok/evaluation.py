@@ -15,17 +15,19 @@ from landscape.networks.training import train
 from landscape.objective.losses import Loss
 from landscape.studies.grids import Evaluate
 from landscape.studies.grok.probes import MEASURED, STEP, Fit, Norms, Probe, Quantity, Sharpness
+from landscape.studies.grok.progress import progress_of
 from landscape.studies.grok.recipe import GrokRecipe, Value
 from landscape.studies.grok.recorder import Recorder
-from landscape.studies.grok.runs import make_run
+from landscape.studies.grok.runs import Run, make_run
+from landscape.studies.grok.walk import Walk
 from landscape.sweeps.schema import Status
 
 
-def make_probes(recipe: GrokRecipe, loss: str | Loss, seed: int) -> list[Probe]:
+def make_probes(recipe: GrokRecipe, run: Run, loss: str | Loss) -> list[Probe]:
     """What is recorded along a run, loss and accuracy first."""
-    probes: list[Probe] = [Fit(loss), Norms()]
+    probes: list[Probe] = [Fit(loss), Norms(), Walk(recipe.sketch), *progress_of(recipe, run, loss)]
     if recipe.measures:
-        probes.append(Sharpness(recipe.resolved_measures(), recipe.measured_steps(), loss, seed))
+        probes.append(Sharpness(recipe.resolved_measures(), recipe.measured_steps(), loss, run.training.seed))
     return probes
 
 
@@ -58,7 +60,7 @@ def grok_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
         run, name = make_run(recipe, seed, values), run_name(seed, values)
         data = run.problem.load_data(arguments["data_dir"])
         loss = run.problem.find_loss(data)
-        probes = make_probes(recipe, loss, seed)
+        probes = make_probes(recipe, run, loss)
         header = {
             **arguments["header"],
             "problem": run.problem.recipe(),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from landscape.measures.measured import forgetful
 from landscape.objective.losses import unit_of
 from landscape.objective.objective import Objective
-from landscape.studies.sharpness.evaluation import described, flat, variable_dims
+from landscape.studies.sharpness.evaluation import described, flat, own_coords, variable_dims
 
 STEP, MEASURED = "step", "measured_step"
 
@@ -75,6 +75,10 @@ class Probe(ABC):
     @abstractmethod
     def record(self, look: Look) -> Mapping[str, Any]:
         """The values, each of the shape of its own dimensions without the step's; numbers or arrays."""
+
+    def coords(self) -> dict[str, Any]:
+        """Labels of its own dimensions, or their lengths."""
+        return {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """What it remembers from one record to the next."""
@@ -150,6 +154,10 @@ class Sharpness(Probe):
             name: Quantity(*described(name, self._measures, self._unit), (*dims, MEASURED))
             for name, dims in variable_dims(self._measures).items()
         }
+
+    def coords(self) -> dict[str, Any]:
+        """The measured steps, and the measures' own dimensions."""
+        return {MEASURED: sorted(self.steps or ()), **own_coords(self._measures)}
 
     def record(self, look: Look) -> Mapping[str, Any]:
         """Every measure; NaN where the weights are no longer finite."""

@@ -38,6 +38,7 @@ class GrokRecipe:
         measure_settings: Their settings, as for `sharpness`.
         rho: Their radii.
         measure_every: Records from one that is measured to the next.
+        sketch: Dimensions of the random sketch of the weights that is kept of each record; 0 for none.
         memorised: The accuracy on the training split that counts as memorised.
         threshold: The accuracy on the test split that counts as grokked.
         hold: Records in a row that must reach it before a run stops for itself; 0 to spend the budget.
@@ -63,6 +64,7 @@ class GrokRecipe:
     measure_settings: Mapping[str, Any] = field(default_factory=dict)
     rho: tuple[float, ...] | None = None
     measure_every: int = 3
+    sketch: int = 0
     memorised: float = 0.99
     threshold: float = 0.95
     hold: int = 10
@@ -71,7 +73,15 @@ class GrokRecipe:
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without data."""
-        least = {"steps": 1, "per_decade": 1, "every": 1, "measure_every": 1, "hold": 0, "checkpoint_every": 0}
+        least = {
+            "steps": 1,
+            "per_decade": 1,
+            "every": 1,
+            "measure_every": 1,
+            "hold": 0,
+            "checkpoint_every": 0,
+            "sketch": 0,
+        }
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -125,6 +135,7 @@ class GrokRecipe:
             "records": self.every if self.every is not None else f"{self.per_decade} per decade",
             "measures": self.resolved_measures(),
             **({"measure_every": self.measure_every} if self.measures else {}),
+            **({"sketch": self.sketch} if self.sketch else {}),
             "memorised": self.memorised,
             "threshold": self.threshold,
             "hold": self.hold,

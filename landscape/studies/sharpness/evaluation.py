@@ -40,6 +40,19 @@ def variable_dims(names: Any) -> dict[str, tuple[str, ...]]:
     return {key: own for key, own in dims.items() if key not in SKIPPED}
 
 
+def own_coords(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Labels of the measures' own dimensions, as far as their settings tell."""
+    dims = {dim for own in variable_dims(measures).values() for dim in own}
+    found: dict[str, Any] = {}
+    if "rho" in dims:
+        found["rho"] = next(list(one["rho"]) for one in measures.values() if "rho" in one)
+    if "k" in dims:
+        found["k"] = list(range(1, measures["hessian_top"]["k"] + 1))
+    if "chain" in dims:
+        found["chain"] = measures["local_learning_coefficient"]["chains"]
+    return found
+
+
 def described(name: str, measures: Any, unit: str) -> tuple[str, str]:
     """What a variable of some measures is, in words, and its units.
 

@@ -14,7 +14,7 @@ from landscape.measures.hessian_density import spread
 from landscape.objective.losses import unit_of
 from landscape.studies.networks import Source
 from landscape.studies.opening import CheckpointStudy, Opened, Options, open_checkpoints
-from landscape.studies.sharpness.evaluation import DENSITY, described, variable_dims
+from landscape.studies.sharpness.evaluation import DENSITY, described, own_coords, variable_dims
 from landscape.studies.sharpness.recipe import SharpnessRecipe
 from landscape.sweeps import store
 from landscape.sweeps.schema import Sweep, Variable
@@ -81,13 +81,9 @@ class SharpnessStudy(CheckpointStudy):
 
     def coords(self) -> dict[str, Any]:
         """Labels of all dimensions that are known before anything is measured."""
-        dims = {dim for own in variable_dims(self.measures).values() for dim in own}
         found: dict[str, Any] = {"checkpoint": list(self.ends.names), "split": list(self.splits)}
-        if "rho" in dims:
-            found["rho"] = next(list(one["rho"]) for one in self.measures.values() if "rho" in one)
-        if "k" in dims:
-            found["k"] = list(range(1, self.measures["hessian_top"]["k"] + 1))
-        if "probe" in dims:
+        found |= own_coords(self.measures)
+        if DENSITY in self.measures:
             density = self.measures[DENSITY]
             found["probe"] = density["probes"]
             found["lanczos"] = min(density["steps"], self.ends.layout.num_parameters)
