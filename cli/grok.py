@@ -50,6 +50,7 @@ def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str
 @click.option(
     "--measure",
     "measures",
+    type=options.Names(),
     multiple=True,
     metavar="NAME[,NAME…]",
     help="Sharpness along the runs, such as hessian_max,sam_sharpness; repeatable.",
@@ -65,6 +66,9 @@ def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str
     "--measure-every", default=3, show_default=True, metavar="K", help="Records from one measured to the next."
 )
 @click.option(
+    "--sketch", default=0, metavar="N", help="Keep a random sketch of N dimensions of the weights at each record."
+)
+@click.option(
     "--memorised", default=0.99, show_default=True, metavar="P", help="Training accuracy that counts as memorised."
 )
 @click.option("--threshold", default=0.95, show_default=True, metavar="P", help="Test accuracy that counts as grokked.")
@@ -73,25 +77,20 @@ def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str
 )
 @click.option(
     "--checkpoints",
+    type=options.Names(),
+    default="",
     metavar="NAMES",
     help="Moments to keep checkpoints of, in STORE-checkpoints/: start, memorised, grokked, end.",
 )
 @click.option("--checkpoint-every", default=0, metavar="K", help="Keep a checkpoint at every K-th record as well.")
-@options.device
-@options.engine
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write.")
 @options.autosave
-@options.overwrite
-@options.quiet
-@options.as_json
-@options.config
+@options.running
 def grok(
     data: str | None,
     data_settings: dict[str, Any],
     model: str | None,
     model_settings: dict[str, Any],
     loss: str | None,
-    data_dir: Path | None,
     optimizer: str,
     hyperparameters: dict[str, Any],
     sweep: dict[str, tuple[str, ...]],
@@ -104,24 +103,20 @@ def grok(
     precision: str,
     per_decade: int,
     every: int | None,
-    measures: tuple[str, ...],
+    measures: tuple[tuple[str, ...], ...],
     measure_settings: dict[str, Any],
     rho: tuple[float, ...] | None,
     measure_every: int,
+    sketch: int,
     memorised: float,
     threshold: float,
     hold: int,
-    checkpoints: str | None,
+    checkpoints: tuple[str, ...],
     checkpoint_every: int,
-    device: str,
-    threads: int,
-    engine: str | None,
-    workers: int | None,
-    out: Path,
     autosave: float,
-    overwrite: bool,
-    quiet: bool,
+    out: Path,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Train networks on operation tables and record when they memorise and when they generalise.
 
@@ -133,12 +128,11 @@ def grok(
 
     A run that was killed goes on when the same command is given again, to the same store.
     """
-    from landscape import figures
     from landscape.networks.problem import Problem
     from landscape.studies.grok import GrokRecipe
     from landscape.studies.grok import grok as compute
 
-    place = options.choose_device(device, threads)
+    running = options.run_options(given)
     recipe = GrokRecipe(
         problem=Problem(
             model=model or "quadratic",
@@ -158,26 +152,16 @@ def grok(
         precision=precision,
         per_decade=per_decade,
         every=every,
-        measures=tuple(name.strip() for text in measures for name in text.split(",") if name.strip()),
+        measures=tuple(name for some in measures for name in some if name),
         measure_settings=measure_settings,
         rho=rho,
         measure_every=measure_every,
+        sketch=sketch,
         memorised=memorised,
         threshold=threshold,
         hold=hold,
-        checkpoints=tuple(name.strip() for name in (checkpoints or "").split(",") if name.strip()),
+        checkpoints=tuple(name for name in checkpoints if name),
         checkpoint_every=checkpoint_every,
     )
-    tree = compute(
-        recipe,
-        out,
-        data_dir=data_dir,
-        device=place,
-        engine=engine or ("processes" if place == "cpu" else "serial"),
-        workers=workers,
-        overwrite=overwrite,
-        progress=not quiet,
-        autosave_seconds=autosave,
-    )
-    summary = figures.summary(tree)
-    options.echo(summary, [figures.report(summary, str(out))], as_json)
+    tree = compute(recipe, out, autosave_seconds=autosave, **running)
+    options.tell(tree, out, as_json)

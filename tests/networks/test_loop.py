@@ -57,6 +57,26 @@ def test_steps_and_records():
     assert seconds == sorted(seconds)
 
 
+def test_records_at_chosen_steps():
+    history = Problem().fit(25, record_at={0, 1, 7})
+    assert [row["step"] for row in history.rows] == [0, 1, 7, 25]
+
+
+def test_a_run_ends_when_it_is_enough():
+    problem = Problem()
+    asked = []
+
+    def enough(history):
+        asked.append(history.rows[-1]["step"])
+        return asked[-1] >= 20
+
+    history = problem.fit(50, record_every=10, enough=enough)
+    assert asked == [10, 20]
+    assert problem.calls == list(range(20))
+    assert [row["step"] for row in history.rows] == [0, 10, 20]
+    assert history.diverged_at is None
+
+
 def test_records_of_the_end_only():
     assert [row["step"] for row in Problem().fit(25).rows] == [25]
     assert [row["step"] for row in Problem().fit(20, record_every=10).rows] == [0, 10, 20]

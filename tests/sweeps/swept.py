@@ -39,6 +39,17 @@ def diverging(arguments):
     return evaluate
 
 
+def ending(arguments):
+    """z as `plane`, but only up to k = 0; the status says so along k."""
+
+    def evaluate(coordinates, task):
+        values = height(arguments)(coordinates, task)
+        values["z"][..., 1:] = np.nan
+        return {**values, "status": np.where(np.isnan(values["z"]), 4, 1)} if arguments["said"] else values
+
+    return evaluate
+
+
 class OddError(Exception):
     """An exception that pickle can write but not read."""
 

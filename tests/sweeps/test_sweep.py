@@ -55,6 +55,41 @@ def test_a_second_run_starts_no_worker(path, grid, monkeypatch):
     run(path, [grid("diverging")], engine="processes", progress=False)
 
 
+@pytest.mark.parametrize(("said", "beyond"), [(True, 4), (False, 2)])
+def test_the_status_along_a_dimension(path, grid, said, beyond):
+    """A task says, or NaN shows, how far a point came."""
+    whole = grid("ending", said=said)
+    sweep = replace(whole, along=("k",), variables={"z": whole.variables["z"]})
+    run(path, [sweep], progress=False)
+    status = store.read_status(path, "grid")
+    assert status.shape == (4, 3, 2)
+    assert (status == [1, beyond]).all()
+
+
+def test_a_point_is_to_do_as_long_as_any_of_it_is(path, grid, monkeypatch):
+    whole = grid("ending", said=True)
+    sweep = replace(whole, along=("k",), variables={"z": whole.variables["z"]})
+    run(path, [sweep], progress=False)
+    node = store.Node(path, "grid")
+    node.write({"status": np.zeros((4, 3, 2), np.int8)})
+    status = node.read("status")
+    status[...], status[2, 0, 1] = 1, 0
+    node.write({"status": status})
+    run(path, [sweep], progress=False)
+    status = store.read_status(path, "grid")
+    assert (status[2, :2] == [1, 4]).all()  # its block was evaluated again
+    assert (np.delete(status, 2, axis=0) == 1).all()
+
+
+def test_a_failed_task_fails_along_the_whole_dimension(path, grid, tmp_path):
+    whole = grid("failing", mended=str(tmp_path / "mended"))
+    with pytest.raises(WorkError, match="tasks failed"):
+        run(path, [replace(whole, along=("k",))], progress=False)
+    status = store.read_status(path, "grid")
+    assert (status[1] == 3).all()
+    assert (np.delete(status, 1, axis=0) == 1).all()
+
+
 def test_only_what_is_to_do_is_done(path, grid, tmp_path):
     log = tmp_path / "log"
     sweep = grid("plane", log=str(log))

@@ -93,10 +93,11 @@ def place(recipe: GrokRecipe, name: str) -> tuple[str, str]:
     family, dot, key = name.partition(".")
     if dot and family in ("model", "data", "optimizer"):
         return family, key
-    if name in PROBLEM:
-        return "problem", name
-    if name in TRAINING:
-        return "training", name
+    bare = name.removeprefix("training.")
+    if bare in PROBLEM:
+        return "problem", bare
+    if bare in TRAINING:
+        return "training", bare
     known = {
         family: {key for one in alternatives(recipe, family) for key in _known(family, one)}
         for family in ("model", "data", "optimizer")
@@ -115,7 +116,7 @@ def place(recipe: GrokRecipe, name: str) -> tuple[str, str]:
 def alternatives(recipe: GrokRecipe, family: str) -> list[str]:
     """The models, data sets or optimizers that the study has runs of."""
     own = {"model": recipe.problem.model, "data": recipe.problem.data, "optimizer": recipe.optimizer}[family]
-    return [str(value) for value in recipe.sweep.get(family, (own,))]
+    return [str(value) for value in recipe.sweep.get(family, recipe.sweep.get(f"training.{family}", (own,)))]
 
 
 def _known(family: str, name: str) -> Collection[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
@@ -13,21 +14,16 @@ from landscape.errors import RequestError
 from landscape.networks.parallel import ALONE
 from landscape.networks.training import check_machine
 from landscape.studies.grok.evaluation import make_probes, quantities
-from landscape.studies.grok.probes import MEASURED, STEP, Probe
+from landscape.studies.grok.probes import STEP, Probe, Quantity
 from landscape.studies.grok.recipe import GrokRecipe, Value
-from landscape.studies.grok.runs import Run, make_run
+from landscape.studies.grok.runs import Run, make_run, place
+from landscape.studies.study import Running, RunningOptions, Study
 from landscape.studies.train import check_training, prepare_folder
-from landscape.sweeps import engine as engines
-from landscape.sweeps import store
 from landscape.sweeps.recipe import environment, recipe_hash
 from landscape.sweeps.schema import Sweep, Variable
-from landscape.sweeps.sweep import run
 
 if TYPE_CHECKING:
     import xarray
-
-NODE = "grok"
-RESERVED = ("seed", "split", STEP, MEASURED, "rho", "k", "chain", "sketch", "frequency", "status")
 
 
 def grok(
@@ -35,12 +31,8 @@ def grok(
     out: Path | str,
     *,
     data_dir: Path | None = None,
-    device: str = "cpu",
-    engine: str = "serial",
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
     autosave_seconds: float = 20.0,
+    **options: Unpack[RunningOptions],
 ) -> xarray.DataTree:
     """Train one network for each seed and each point of a sweep, and store what happens along the way.
 
@@ -49,12 +41,8 @@ def grok(
         out: The store to write. One of the same recipe is resumed. Checkpoints go to the folder of the same name that
             ends in `-checkpoints` instead of `.zarr`.
         data_dir: First place to look for data files.
-        device: Where to compute.
-        engine: `serial` or `processes`; one task is one run.
-        workers: Number of processes.
-        overwrite: Replace a store of another recipe.
-        progress: Whether to show progress on stderr.
         autosave_seconds: Time between saves of a run's state, from which a killed run goes on.
+        **options: `device`, `engine` and so on: see `landscape.studies.study.RunningOptions`. One task is one run.
 
     Returns:
         The store, as `landscape.open` gives it.
@@ -62,53 +50,128 @@ def grok(
     Raises:
         RequestError: If the request is wrong; nothing has been written then.
     """
-    engines.check(engine, workers)
-    out = Path(out)
-    first = _check(recipe, data_dir, device)
-    data = first.problem.load_data(data_dir)
-    training = {key: value for key, value in first.training.recipe().items() if key != "seed"}
-    identity = {
-        "problem": first.problem.identity(),
-        "training": training,
-        "data": data.digest,
-        "given": {
-            "model": dict(recipe.problem.model_settings),
-            "data": dict(recipe.problem.data_settings),
-            "optimizer": dict(recipe.hyperparameters),
-        },
-        **recipe.recipe(),
-    }
-    folder = checkpoint_folder(out)
-    resumed = store.create(out, identity, kind=NODE, attrs={"device": device}, overwrite=overwrite)
-    if recipe.checkpoints or recipe.checkpoint_every:
-        prepare_folder(folder / "file")
-    if not (resumed and store.attributes(out)["complete"]):
-        probes = make_probes(recipe, first, first.problem.find_loss(data))
-        over = ("seed", *recipe.sweep)
-        sweep = Sweep(
-            node=NODE,
-            coords=_coords(recipe, probes),
+    return GrokStudy(recipe, data_dir, autosave_seconds, Running(**options)).compute(out)
+
+
+class GrokStudy(Study):
+    """The steps of `grok`.
+
+    Args:
+        recipe: What to train and what to record.
+        data_dir: First place to look for data files.
+        autosave_seconds: Time between saves of a run's state.
+        running: Where and how it runs.
+    """
+
+    kind = "grok"
+
+    def __init__(self, recipe: GrokRecipe, data_dir: Path | None, autosave_seconds: float, running: Running) -> None:
+        super().__init__(running)
+        self.settings, self.data_dir, self.autosave_seconds = recipe, data_dir, autosave_seconds
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The first seed's run at each point of the sweep."""
+        return [make_run(self.settings, self.settings.seeds[0], values) for values in points(self.settings)]
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that the result depends on: the first run, and what is swept."""
+        first, problem = self.runs[0], self.settings.problem
+        return {
+            "problem": first.problem.identity(),
+            "training": {key: value for key, value in first.training.recipe().items() if key != "seed"},
+            "data": first.problem.load_data(self.data_dir).digest,
+            "given": {
+                "model": dict(problem.model_settings),
+                "data": dict(problem.data_settings),
+                "optimizer": dict(self.settings.hyperparameters),
+            },
+            **self.settings.recipe(),
+        }
+
+    def check(self) -> None:
+        """Try every point of the sweep on a few samples."""
+        super().check()
+        self._check_names()
+        device = self.running.device
+        for one in self.runs:
+            data = one.problem.load_data(self.data_dir)
+            if data.test is None or data.num_classes is None:
+                raise RequestError(
+                    f"data set '{one.problem.data}' has no {'test split' if data.test is None else 'classes'}: "
+                    "grokking is test accuracy that rises late"
+                )
+            check_training(one.problem.build_model(data), data, one.problem.find_loss(data), one.training, device)
+            check_machine(one.training, torch.device(device), ALONE)
+
+    def _check_names(self) -> None:
+        """A swept setting labels an axis, which may not be called as another axis or a variable."""
+        own = {*self.quantities, *self.coords.keys() - self.settings.sweep.keys(), "status"}
+        for name in self.settings.sweep:
+            if name == "seed":
+                raise RequestError("'seed' can't be swept: --seeds N says how many there are, --seed N the first")
+            family, _ = place(self.settings, name)
+            if name in own:
+                raise RequestError(
+                    f"'{name}' is the name of something that is recorded: sweep it as "
+                    f"{'training' if family == 'problem' else family}.{name}"
+                )
+
+    @cached_property
+    def probes(self) -> list[Probe]:
+        """What is recorded, as far as it doesn't depend on the run."""
+        first = self.runs[0]
+        return make_probes(self.settings, first, first.problem.find_loss(first.problem.load_data(self.data_dir)))
+
+    @cached_property
+    def quantities(self) -> dict[str, Quantity]:
+        """All variables of the store."""
+        return quantities(self.probes)
+
+    @cached_property
+    def coords(self) -> dict[str, Any]:
+        """Labels of all dimensions."""
+        found: dict[str, Any] = {
+            "seed": list(self.settings.seeds),
+            **{name: list(values) for name, values in self.settings.sweep.items()},
+            "split": ["train", "test"],
+            STEP: self.settings.record_steps(),
+        }
+        for probe in self.probes:
+            found |= probe.coords()
+        return found
+
+    def run(self, path: Path) -> None:
+        """Train whatever the store lacks."""
+        if self.settings.checkpoints or self.settings.checkpoint_every:
+            prepare_folder(checkpoint_folder(path) / "file")
+        self.running.run(path, [self.sweep(path)], "grok")
+
+    def sweep(self, path: Path) -> Sweep:
+        """One run for each seed and each point."""
+        settings, device = self.settings, self.running.device
+        over = ("seed", *settings.sweep)
+        return Sweep(
+            node=self.kind,
+            coords=self.coords,
             over=over,
             along=(STEP,),
             variables={
                 name: Variable((*over, *one.dims), attrs={"long_name": one.words, "units": one.units})
-                for name, one in quantities(probes).items()
+                for name, one in self.quantities.items()
             },
             function="landscape.studies.grok.evaluation:grok_evaluator",
             arguments={
-                "recipe": recipe,
-                "data_dir": data_dir,
+                "recipe": settings,
+                "data_dir": self.data_dir,
                 "device": device,
-                "folder": folder,
+                "folder": checkpoint_folder(path),
                 "header": {"environment": environment(device)},
-                "signature": recipe_hash(identity),
-                "autosave_seconds": autosave_seconds,
+                "signature": recipe_hash(self.recipe()),
+                "autosave_seconds": self.autosave_seconds,
             },
-            attrs={"threshold": recipe.threshold, "memorised": recipe.memorised, "swept": list(recipe.sweep)},
+            attrs={"threshold": settings.threshold, "memorised": settings.memorised},
         )
-        run(out, [sweep], engine=engine, workers=workers, progress=progress, describe="grok")
-        store.finish(out)
-    return store.open(out)
 
 
 def checkpoint_folder(out: Path) -> Path:
@@ -120,36 +183,3 @@ def points(recipe: GrokRecipe) -> Iterator[dict[str, Value]]:
     """The points of the sweep, without the seeds."""
     for values in itertools.product(*recipe.sweep.values()):
         yield dict(zip(recipe.sweep, values, strict=True))
-
-
-def _check(recipe: GrokRecipe, data_dir: Path | None, device: str) -> Run:
-    """Try every point of the sweep on a few samples; the first run."""
-    for name in recipe.sweep:
-        if name in RESERVED:
-            raise RequestError(
-                f"'{name}' is an axis of the store already: sweep optimizer.{name}, data.{name} or model.{name}"
-            )
-    runs = [make_run(recipe, recipe.seeds[0], values) for values in points(recipe)]
-    for one in runs:
-        data = one.problem.load_data(data_dir)
-        if data.test is None or data.num_classes is None:
-            raise RequestError(
-                f"data set '{one.problem.data}' has no {'test split' if data.test is None else 'classes'}: "
-                "grokking is test accuracy that rises late"
-            )
-        check_training(one.problem.build_model(data), data, one.problem.find_loss(data), one.training, device)
-        check_machine(one.training, torch.device(device), ALONE)
-    return runs[0]
-
-
-def _coords(recipe: GrokRecipe, probes: Sequence[Probe]) -> dict[str, Any]:
-    """Labels of all dimensions."""
-    found: dict[str, Any] = {
-        "seed": list(recipe.seeds),
-        **{name: list(values) for name, values in recipe.sweep.items()},
-        "split": ["train", "test"],
-        STEP: recipe.record_steps(),
-    }
-    for probe in probes:
-        found |= probe.coords()
-    return found
