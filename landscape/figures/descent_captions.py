@@ -71,9 +71,9 @@ def polynomial_caption(tree: xr.DataTree) -> str:
         f"Minimum-norm fits of {formula} through {data.attrs['threshold']} points, x ~ U(−1, 1), by the first "
         f"functions of a basis, a constant among them. Top: one training set, {first} basis. Bottom: median "
         f"squared error on a grid over {data.sizes['seed']} training sets, 10–90 % band. Minimum norm: "
-        f"{'; '.join(told)}. Ridge in the {first} basis: {', '.join(tallest) or 'none'}. The peak stands exactly where there are as many "
-        f"functions as points in these bases: {', '.join(there) or 'none'}; no descent beyond it in these: "
-        f"{', '.join(never) or 'none'}."
+        f"{'; '.join(told)}. Ridge in the {first} basis: {', '.join(tallest) or 'none'}. The peak stands exactly "
+        f"where there are as many functions as points in these bases: {', '.join(there) or 'none'}; no descent "
+        f"beyond it in these: {', '.join(never) or 'none'}."
     )
 
 
