@@ -13,7 +13,18 @@ KILL = runpy.run_path(str(Path(__file__).with_name("test_kill.py")))
 snapshot, kill_when, contents = HERE["snapshot"], KILL["kill_when"], KILL["contents"]
 
 POLYNOMIAL = ("descent", "polynomial", "--basis", "legendre", "--functions", "1:30", "--samples", 8, "--repetitions", 5)
-FEATURES = ("descent", "features", "--features", "5,20,40,80", "--samples", 40, "--repetitions", 2, "--test-samples", 50)
+FEATURES = (
+    "descent",
+    "features",
+    "--features",
+    "5,20,40,80",
+    "--samples",
+    40,
+    "--repetitions",
+    2,
+    "--test-samples",
+    50,
+)
 NETWORK = ("--model-set", "hidden=4", "--test-samples", 50, "--noise", "0,0.2")
 WIDTH = ("descent", "width", "--widths", "2,4", "--samples", 50, "--steps", 20, "--test-samples", 50)
 EPOCH = ("descent", "epoch", "--epochs", "1,3", "--samples", 50, *NETWORK)
@@ -134,7 +145,19 @@ def check_kills(run, work, request_, delays, ready):
     assert {path.name for path in work.iterdir()} == {"whole.zarr", "killed.zarr"}
 
 
-LONG = ("descent", "width", "--widths", "2,4,6,8", "--samples", 60, "--steps", 200, "--test-samples", 50, "--repetitions")
+LONG = (
+    "descent",
+    "width",
+    "--widths",
+    "2,4,6,8",
+    "--samples",
+    60,
+    "--steps",
+    200,
+    "--test-samples",
+    50,
+    "--repetitions",
+)
 REUSED = (*LONG, 1, "--reuse", "--measure", "hessian_max", "--engine", "serial")
 
 
