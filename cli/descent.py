@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
-from .surface import Numbers
+from .types import Names, Numbers
 
 if TYPE_CHECKING:
     from landscape.studies.descent.recipe import Recipe
@@ -34,16 +33,6 @@ class Counts(Numbers):
             else:
                 parts.append(part)
         return super().convert(",".join(parts), param, ctx)
-
-
-class Names(click.ParamType):
-    """Names with commas between them."""
-
-    name = "NAME,NAME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split at the commas."""
-        return value if isinstance(value, tuple) else tuple(str(value).split(","))
 
 
 def counts(name: str, what: str) -> Callable[[options.Command], options.Command]:
@@ -71,19 +60,9 @@ def number(name: str, default: Any, what: str) -> Callable[[options.Command], op
     )
 
 
+RUNNING = ("device", "threads", "engine", "workers", "overwrite", "quiet", "data_dir")
 RIDGE = "Factors of the squared norm beside the sum of squares; 0 for the minimum-norm solution."
-running = options.combined(
-    options.seed,
-    options.device,
-    options.engine,
-    click.option(
-        "--out", required=True, type=click.Path(path_type=Path), metavar="STORE.zarr", help="The store to write."
-    ),
-    options.overwrite,
-    options.quiet,
-    options.as_json,
-    options.config,
-)
+running = options.combined(options.seed, options.running)
 training = options.combined(
     options.problem,
     number("--test-samples", None, "Test samples, a fixed random subset; all by default."),
@@ -256,17 +235,10 @@ def _trained(given: dict[str, Any], default: Any) -> dict[str, Any]:
 
 def _compute(given: dict[str, Any], kind: type[Recipe], axis: str = "capacities") -> None:
     """Make the recipe of what was given, compute it and print a summary."""
-    from landscape import figures
     from landscape.studies.descent import descent as compute
 
-    place = options.choose_device(given.pop("device"), given.pop("threads"))
-    where = {name: given.pop(name) for name in ("engine", "workers", "overwrite", "out")}
-    quiet, as_json, data_dir = given.pop("quiet"), given.pop("as_json"), given.pop("data_dir", None)
-    where["engine"] = where["engine"] or ("processes" if place == "cpu" else "serial")
-    capacities = given.pop("capacities")
-    recipe = kind(
-        **({} if capacities is None else {axis: capacities}), **{k: v for k, v in given.items() if v is not None}
-    )
-    tree = compute(recipe, data_dir=data_dir, device=place, progress=not quiet, **where)
-    summary = figures.summary(tree)
-    options.echo(summary, [figures.report(summary, str(where["out"]))], as_json)
+    out, as_json, capacities = given.pop("out"), given.pop("as_json"), given.pop("capacities")
+    where = {name: given.pop(name) for name in RUNNING if name in given}
+    settings = {name: value for name, value in given.items() if value is not None}
+    recipe = kind(**settings, **({} if capacities is None else {axis: capacities}))
+    options.tell(compute(recipe, out, **options.run_options(where)), out, as_json)

@@ -42,8 +42,8 @@ class Recipe:
     )
     samples: int = 300
     test_samples: int = 360
-    repetitions: int = 8
-    draws: int = 3
+    repetitions: int = 5
+    draws: int = 2
     noise: float = 0.1
 
 

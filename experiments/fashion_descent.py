@@ -39,7 +39,8 @@ class Recipe:
         widths: Units in the networks' hidden layer.
         width_samples: Training samples of the networks.
         width_repetitions: Training sets and initial weights.
-        steps: Full-batch steps of Adam, learning rate 0.01, cosine schedule.
+        lr: Learning rate of Adam at the start of a cosine schedule.
+        steps: Full-batch steps.
         measures: Sharpness beside the networks' risk.
     """
 
@@ -47,15 +48,16 @@ class Recipe:
     noise: tuple[float, ...] = (0.0, 0.2)
     test_samples: int = 2000
     features: tuple[int, ...] = (
-        *(10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 750, 780, 800, 820, 850),
-        *(900, 1000, 1200, 1600, 2400, 4000, 8000),
+        *(6, 12, 25, 50, 100, 150, 200, 250, 300, 350, 400, 440, 470, 490),
+        *(500, 510, 530, 560, 600, 700, 900, 1300, 2000, 5000),
     )
-    feature_samples: int = 800
+    feature_samples: int = 500
     ridge: tuple[float, ...] = (0.0, 0.1)
     feature_repetitions: int = 2
-    widths: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 14, 20, 32, 64)
+    widths: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 20, 32, 64)
     width_samples: int = 400
     width_repetitions: int = 2
+    lr: float = 0.001
     steps: int = 1500
     measures: tuple[str, ...] = ("hessian_max", "hessian_trace")
 
@@ -96,7 +98,7 @@ def parts(recipe: Recipe) -> dict[str, Any]:
         "width": WidthRecipe(
             problem=Problem("mlp", recipe.data, "square", model_settings={"activation": "tanh"}),
             training=TrainingRecipe(
-                "adam", {"lr": 0.01}, epochs=None, steps=recipe.steps, batch_size=FULL_BATCH, schedule="cosine"
+                "adam", {"lr": recipe.lr}, epochs=None, steps=recipe.steps, batch_size=FULL_BATCH, schedule="cosine"
             ),
             samples=recipe.width_samples,
             test_samples=recipe.test_samples,

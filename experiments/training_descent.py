@@ -33,6 +33,7 @@ class Recipe:
         data: Data set.
         noise: Fractions of wrong training labels.
         test_samples: Test samples.
+        loss: Loss.
         lr: Learning rate of Adam.
         batch_size: Samples in a batch.
         augmentation: Of the training images.
@@ -49,16 +50,17 @@ class Recipe:
     data: str = "fashion_mnist"
     noise: tuple[float, ...] = (0.0, 0.2)
     test_samples: int = 2000
-    lr: float = 0.001
+    loss: str = "square"
+    lr: float = 0.002
     batch_size: int = 100
     augmentation: str = "none"
-    epochs: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 65, 80, 100, 125)
-    epoch_width: int = 12
-    epoch_samples: int = 2000
-    sizes: tuple[int, ...] = (100, 150, 220, 330, 500, 750, 1100, 1650, 2500, 4000)
+    epochs: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 65, 80)
+    epoch_width: int = 16
+    epoch_samples: int = 1000
+    sizes: tuple[int, ...] = (60, 100, 150, 220, 330, 500, 800, 1300, 2500)
     sizes_width: int = 3
-    steps: int = 1500
-    repetitions: int = 2
+    steps: int = 1000
+    repetitions: int = 1
 
 
 PRESETS = {
@@ -78,6 +80,7 @@ PRESETS = {
         data="cifar10",
         noise=(0.15,),
         test_samples=10_000,
+        loss="cross-entropy",
         lr=1e-4,
         batch_size=128,
         augmentation="crop-flip",
@@ -99,7 +102,7 @@ def parts(recipe: Recipe) -> dict[str, Any]:
     from landscape.studies.descent import EpochRecipe, SamplesRecipe
 
     def problem(width: int) -> Problem:
-        return Problem(recipe.model, recipe.data, "cross-entropy", model_settings={"width": width})
+        return Problem(recipe.model, recipe.data, recipe.loss, model_settings={"width": width})
 
     def training(**length: int | None) -> TrainingRecipe:
         return TrainingRecipe(

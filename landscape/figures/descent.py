@@ -77,7 +77,7 @@ def descent_panels(figure: Figure | SubFigure, data: xr.Dataset, names: Sequence
             capacity_axes(axes, part, name)
         column[-1].set_xlabel(str(data.attrs["capacity_name"]))
     for name, row in zip(names, panels, strict=True):
-        row[0].set_ylabel(_label(data, name))
+        row[0].set_ylabel(label(data, name))
     whole(panels[0, 0]).align_ylabels(list(panels[:, 0]))
     narrow = whole(panels[0, 0]).get_figwidth() < PAGE
     spacing = {"ncols": 2, "handlelength": 2.0, "columnspacing": 1.0} if narrow else {"ncols": 4}
@@ -169,7 +169,7 @@ def title(data: xr.Dataset, basis: int, noise: int) -> str:
     return ", ".join(parts)
 
 
-def _label(data: xr.Dataset, name: str) -> str:
+def label(data: xr.Dataset, name: str) -> str:
     """The vertical axis of a quantity."""
     if name == "loss":
         unit = str(data["loss"].attrs.get("units", ""))

@@ -69,11 +69,11 @@ def polynomial_caption(tree: xr.DataTree) -> str:
     never = [name for name, marks in found.items() if marks.peak is None]
     return (
         f"Minimum-norm fits of {formula} through {data.attrs['threshold']} points, x ~ U(−1, 1), by the first "
-        f"functions of a basis, a constant among them. Top: one training set, {first} basis. Bottom: median squared error "
-        f"on a grid over {data.sizes['seed']} training sets, 10–90 % band. Minimum norm: {'; '.join(told)}. Ridge in the "
-        f"{first} basis: {', '.join(tallest) or 'none'}. The peak stands exactly where there are as many functions as "
-        f"points in these bases: {', '.join(there) or 'none'}; no descent beyond it in these: "
-        f"{', '.join(never) or 'none'}."
+        f"functions of a basis, a constant among them. Top: one training set, {first} basis. Bottom: median "
+        f"squared error on a grid over {data.sizes['seed']} training sets, 10–90 % band. Minimum norm: "
+        f"{'; '.join(told)}. Ridge in the {first} basis: {', '.join(tallest) or 'none'}. The peak stands exactly "
+        f"where there are as many functions as points in these bases: {', '.join(there) or 'none'}; no descent "
+        f"beyond it in these: {', '.join(never) or 'none'}."
     )
 
 
@@ -86,10 +86,10 @@ def two_panel_caption(tree: xr.DataTree) -> str:
     return (
         f"Random Fourier features on digits, {data.attrs['threshold']} training samples with "
         f"{100 * float(data['noise'].values[0]):g} % wrong labels, minimum-norm least squares on one-hot labels; "
-        f"medians and 10–90 % bands over {line.sizes['seed']} training sets and {line.sizes['draw']} draws of features. "
-        f"Test risk: {story(line, 'features')}; {_thresholds(found, data.attrs['epsilon'])}. Test errors there: "
-        f"{', '.join(errors)} %. Reproduced of Belkin et al. (arXiv 1812.11118): {_shape(found)}. Not reproduced: their "
-        "size (MNIST, 10,000 samples, peak at 10,000 features)."
+        f"medians and 10–90 % bands over {line.sizes['seed']} training sets and {line.sizes['draw']} draws of "
+        f"features. Test risk: {story(line, 'features')}; {_thresholds(found, data.attrs['epsilon'])}. Test errors "
+        f"there: {', '.join(errors)} %. Reproduced of Belkin et al. (arXiv 1812.11118): {_shape(found)}. Not "
+        "reproduced: their size (MNIST, 10,000 samples, peak at 10,000 features)."
     )
 
 
@@ -119,7 +119,8 @@ def fashion_caption(tree: xr.DataTree, node: str) -> str:
         wide.append(f"{100 * labels['noise']:g} % wrong: {story(line, 'units')}; {both}{sharp}")
     name = json.loads(tree.attrs["recipe"])["recipe"]["data"]
     return (
-        f"Data: {name}. Top: random Fourier features, {features.attrs['threshold']} training samples. {'; '.join(told)}. "
+        f"Data: {name}. Top: random Fourier features, {features.attrs['threshold']} training samples. "
+        f"{'; '.join(told)}. "
         "Bottom: networks with one hidden layer of tanh, squared loss on one-hot labels, Adam, full batch. "
         f"{'; '.join(wide)}. Published for fully connected networks (Belkin et al., arXiv 1812.11118: MNIST, 4,000 "
         "samples): a peak at 40,000 parameters, as many as samples × outputs (the grey line here). With a tenth of "
@@ -143,5 +144,6 @@ def training_caption(tree: xr.DataTree, node: str) -> str:
         f"Left, one network along its training: {'; '.join(told['epoch'])}. Right, one architecture on more samples, "
         f"equal steps: {'; '.join(told['samples'])}. Nakkiran et al. (arXiv 1912.02292; ResNet18, CIFAR-10, 4,000 "
         "epochs, 10–20 % noise) see the test error rise and fall again along a training, and more samples do harm near "
-        "the threshold. Where the sentences above name a peak, this shape is reproduced; where they say no peak, it isn't."
+        "the threshold. Where the sentences above name a peak, this shape is reproduced; where they say no peak, it "
+        "isn't."
     )

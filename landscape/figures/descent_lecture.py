@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from landscape.figures.descent import capacity_axes, descent_panels, handles, quantities, scale_axes
+from landscape.figures.descent import capacity_axes, descent_panels, handles, label, quantities, scale_axes
 from landscape.figures.descent_analysis import descent_data, landmarks, over_repetitions
 from landscape.figures.descent_fits import fits_grid, one_basis
 from landscape.figures.methods import DASHED, DOTTED
@@ -124,7 +124,7 @@ def training_figure(tree: xr.DataTree, node: str) -> StyledFigure:
                 capacity_axes(axes, part, name)
                 if name == "error":
                     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
-                axes.set_ylabel("loss (nats)" if name == "loss" else "error (%)")
+                axes.set_ylabel(label(data, name))
             column[2 * number].set_title(f"{100 * level:g} % wrong labels")
         column[-1].set_xlabel(str(data.attrs["capacity_name"]))
     figure.align_ylabels()

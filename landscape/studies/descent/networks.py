@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.errors import RequestError
-from landscape.measures.registry import LOSS, find_measure
+from landscape.measures.registry import LOSS, find_measure, measure
 from landscape.networks.datasets import DataSet
 from landscape.networks.models import resolve_settings
 from landscape.networks.problem import Problem
@@ -231,6 +231,15 @@ class WidthRecipe(NetworkRecipe):
     def _tried(self) -> Sequence[int]:
         """Every width is a network of its own."""
         return self.widths
+
+    def _try(self, problem: Problem, data: DataSet, device: str) -> int:
+        """Take the measures on two samples, too, of the narrowest network."""
+        count = super()._try(problem, data, device)
+        if problem == self.problem_at(self.widths[0]):
+            objective = Objective(problem.build_model(data), data.train[:2], problem.find_loss(data), device=device)
+            for name in self.measures:
+                measure(name, objective)
+        return count
 
     def threshold(self, parameters: Sequence[int], outputs: int) -> float | None:
         """The width, between two of the sweep, at which there are as many parameters as samples times outputs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,7 +71,7 @@ def features_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
             rows.append({name: torch.stack([values[name] for values, _ in fits]) for name in fits[0][0]})
             tables.append(torch.stack([predicted for _, predicted in fits]))
         values = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        values |= joint(torch.stack(tables), test.targets[:, 0])
+        values |= joint(torch.stack(tables), test.targets[:, 0], wanted)
         if recipe.exact:
             values["theory"] = theory(int(capacity), recipe)
         measured = bool(values["loss"].isfinite().all())  # a theory that has no expectation is no failure
@@ -81,22 +81,24 @@ def features_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     return evaluate
 
 
-def joint(predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+def joint(predictions: Tensor, targets: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
     """What all fits say together.
 
     Args:
         predictions: Shape `(seed, draw, noise, ridge, m, k)`.
         targets: Shape `(m, k)`.
+        wanted: Names of what is to be stored.
 
     Returns:
         `ensemble_loss(seed, member, noise, ridge)` of the mean of the first feature draws, and
         `decomposition(noise, ridge, part)`.
     """
-    sets, draws, levels, ridges = predictions.shape[:4]
-    counts = torch.arange(1, draws + 1, dtype=predictions.dtype).view(-1, 1, 1, 1, 1)
-    means = predictions.cumsum(1) / counts
-    found = {"ensemble_loss": (means - targets).square().mean((-2, -1))}
-    if sets > 1:
+    draws, levels, ridges = predictions.shape[1:4]
+    found = {}
+    if "ensemble_loss" in wanted:
+        counts = torch.arange(1, draws + 1, dtype=predictions.dtype).view(-1, 1, 1, 1, 1)
+        found["ensemble_loss"] = (predictions.cumsum(1) / counts - targets).square().mean((-2, -1))
+    if "decomposition" in wanted:
         parts = [decompose(predictions[:, :, q, r], targets) for q in range(levels) for r in range(ridges)]
         found["decomposition"] = torch.stack(parts).view(levels, ridges, -1)
     return found

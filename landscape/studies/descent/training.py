@@ -26,7 +26,7 @@ from landscape.studies.descent.growth import grow
 from landscape.studies.descent.networks import EpochRecipe, NetworkRecipe, SamplesRecipe, WidthRecipe
 from landscape.studies.descent.recipe import SPLITS, Evaluate
 from landscape.studies.descent.supervision import subset
-from landscape.studies.sharpness.journal import FileJournal
+from landscape.studies.journal import FileJournal
 from landscape.sweeps.recipe import recipe_hash
 
 Values = dict[str, float]

@@ -14,7 +14,7 @@ from landscape.measures.registry import LOSS, MEASURES, measure
 from landscape.objective.losses import Loss, unit_of
 from landscape.objective.objective import Objective
 from landscape.studies.grids import Evaluate
-from landscape.studies.sharpness.journal import FileJournal
+from landscape.studies.journal import FileJournal
 from landscape.sweeps.schema import Variable
 
 DENSITY = "hessian_density"
