@@ -43,7 +43,17 @@ from . import options
     help="How t is drawn: golden, stratified or uniform.",
 )
 @click.option(
-    "--points", default=61, show_default=True, metavar="N", help="Values of t at which the loss is evaluated."
+    "--points",
+    type=int,
+    metavar="N",
+    help="Values of t at which the loss is evaluated; 61 by default, 65 with --tolerance.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    metavar="X",
+    help="Certify the loss along the curves, as `landscape surface` does: values with a standard error of at most this "
+    "share of the loss. All samples at every point if not given. Nothing saves recomputing BatchNorm's statistics.",
 )
 @click.option(
     "--plane",
@@ -67,7 +77,8 @@ def connect(
     hyperparameters: dict[str, Any],
     schedule: str,
     nodes: str,
-    points: int,
+    points: int | None,
+    tolerance: float | None,
     plane: int,
     splits: tuple[str, ...] | None,
     samples: int | None,
@@ -109,6 +120,7 @@ def connect(
         fit=fit,
         points=points,
         plane=plane,
+        tolerance=tolerance,
         splits=splits,
         samples=samples,
         batchnorm=batchnorm,

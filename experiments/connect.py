@@ -52,7 +52,9 @@ PRESETS = {
     "cpu": Recipe(
         Problem("convnet", "fashion_mnist", model_settings={"width": 12}),
         TrainingRecipe("sgd", {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}, epochs=10, schedule="cosine"),
-        connect=ConnectRecipe(CURVES, CurveRecipe(epochs=10, hyperparameters={"lr": 0.003}), plane=21, samples=5000),
+        connect=ConnectRecipe(
+            CURVES, CurveRecipe(epochs=10, hyperparameters={"lr": 0.003}), points=61, plane=21, samples=5000
+        ),
     ),
     # The paper's settings for PreResNet-164, with CIFAR-10 as the data set that more people have.
     "gpu": Recipe(

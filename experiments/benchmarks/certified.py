@@ -131,7 +131,7 @@ def main(
     dense(chosen[: len(chosen) // 2])
     start = time.process_time()
     fresh = SliceOracle(SlicedObjective(oracle.objective, oracle.where.points), oracle.where)
-    whole = certify(fresh, (labels, labels), tolerance, seed)
+    whole = certify(fresh, (labels, labels), tolerance, (seed,))
     seconds = time.process_time() - start
     dense(chosen[len(chosen) // 2 :])
     extrapolated = float(np.mean(dense.seconds)) * size**2

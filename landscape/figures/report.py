@@ -8,7 +8,7 @@ from typing import Any
 from landscape.figures.descent_summary import descent_lines
 from landscape.figures.grok_summary import grok_lines
 from landscape.figures.sharpness_summary import sharpness_lines
-from landscape.figures.surface_summary import surface_lines
+from landscape.figures.surface_summary import method_lines, surface_lines
 from landscape.figures.tables import Row, amount, indent, percent, table, words
 
 BAD = ("not_finite", "failed")
@@ -38,6 +38,7 @@ def report(found: Mapping[str, Any], name: str) -> str:
             "",
             f"curves (losses in {units}, errors in %, lengths as distance in weight space)",
             *indent(_curves(found["curves"])),
+            *(["", *indent(method_lines(found))] if "method" in found else []),
         ]
     if found.get("surfaces"):
         lines += surface_lines(found, units)

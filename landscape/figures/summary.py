@@ -13,7 +13,7 @@ from landscape.figures.analysis import barrier, checkpoints, dataset
 from landscape.figures.descent_summary import descent_summary
 from landscape.figures.grok_summary import grok_summary
 from landscape.figures.sharpness_summary import sharpness_summary
-from landscape.figures.surface_summary import surface_summary
+from landscape.figures.surface_summary import method_of, surface_summary
 from landscape.figures.tables import json_value
 
 OWN_ATTRS = ("recipe", "recipe_hash", "kind", "complete")
@@ -45,6 +45,7 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
     if "/connect" in tree.groups and tree["connect"].data_vars:
         found["checkpoints"] = _checkpoints(dataset(tree, "connect"))
         found["curves"] = _curves(tree)
+        found |= method_of(dataset(tree, "connect"))
         found["loss_units"] = _units(tree, "connect")
     if "/surface" in tree.groups and tree["surface"].data_vars:
         found |= surface_summary(tree)

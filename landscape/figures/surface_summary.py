@@ -19,9 +19,10 @@ METHOD = (
     "sample_evaluations",
     "dense_sample_evaluations",
     "statistics_evaluations",
+    "dense_statistics_evaluations",
     "not_reached",
 )
-"""What a surface that isn't exact everywhere says of itself."""
+"""What values that aren't exact everywhere say of themselves."""
 MARKS = {"trajectory": "the path of the checkpoints", "points": "the checkpoints that span the slice"}
 
 
@@ -37,8 +38,7 @@ def surface_summary(tree: xr.DataTree) -> dict[str, Any]:
     """
     surface = dataset(tree, "surface").load()
     found: dict[str, Any] = {"surfaces": _surfaces(surface)}
-    if surface.attrs.get("method", "exact") != "exact":
-        found |= {name: surface.attrs[name] for name in METHOD if surface.attrs.get(name) is not None}
+    found |= method_of(surface)
     if "/surface/directions" in tree.groups:
         found["directions"] = _directions(surface, dataset(tree, "surface/directions"))
     for node in MARKS:
@@ -46,6 +46,13 @@ def surface_summary(tree: xr.DataTree) -> dict[str, Any]:
             found["marks"] = _marks(dataset(tree, f"surface/{node}"))
             found["marked"] = MARKS[node]
     return found
+
+
+def method_of(data: xr.Dataset) -> dict[str, Any]:
+    """The method of a node and its cost; nothing where every point is exact."""
+    if data.attrs.get("method", "exact") == "exact":
+        return {}
+    return {name: json_value(data.attrs[name]) for name in METHOD if data.attrs.get(name) is not None}
 
 
 def axes_of(surface: xr.Dataset) -> list[str]:
@@ -137,7 +144,7 @@ def surface_lines(found: Mapping[str, Any], units: str) -> list[str]:
     lines = ["", f"surfaces (losses in {units}, errors in %; a checkpoint's own values are with its own statistics)"]
     lines += indent(_surface_table(found["surfaces"]))
     if "method" in found:
-        lines += indent(_method_lines(found))
+        lines += indent(method_lines(found))
     if found.get("directions"):
         lines += ["", "axes (lengths as distance in weight space, angles in degrees)"]
         lines += indent(_direction_table(found["directions"]))
@@ -147,7 +154,7 @@ def surface_lines(found: Mapping[str, Any], units: str) -> list[str]:
     return lines
 
 
-def _method_lines(found: Mapping[str, Any]) -> list[str]:
+def method_lines(found: Mapping[str, Any]) -> list[str]:
     """How far the values can be trusted, and what they cost."""
     grid = " x ".join(map(str, found.get("coarse_grid", ())))
     if found["method"] == "interpolated":
@@ -165,6 +172,7 @@ def _method_lines(found: Mapping[str, Any]) -> list[str]:
     if "statistics_evaluations" in found:
         lines.append(
             f"beside these {found['statistics_evaluations']:,} for BatchNorm's statistics, which nothing saves"
+            + (f" (exact: {dense:,})" if (dense := found.get("dense_statistics_evaluations")) else "")
         )
     return lines
 

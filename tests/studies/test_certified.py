@@ -114,7 +114,7 @@ def test_whole_surfaces_hold_the_truth():
     held, worst = [], []
     for seed in range(8):
         oracle.calls = 0
-        whole = certify(oracle, labels, 0.02, seed)
+        whole = certify(oracle, labels, 0.02, (seed,))
         assert whole.evaluations == oracle.calls
         random = whole.samples < 1500
         assert whole.reached.all()
@@ -290,7 +290,7 @@ def test_a_small_network(networks, data):
     exact = [objective.evaluate(where(torch.from_numpy(row))) for row in coordinates]
     held = []
     for seed in range(4):
-        whole = certify(oracle, labels, 0.01, seed)
+        whole = certify(oracle, labels, 0.01, (seed,))
         for name in ("loss", "error"):
             truth = np.array([row[name] for row in exact]).reshape(17, 17)
             coarse = whole.samples == 900

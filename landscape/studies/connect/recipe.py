@@ -8,6 +8,10 @@ from landscape.errors import RequestError, unknown
 from landscape.geometry.slices import CURVES
 from landscape.studies.connect.fitting import CurveRecipe
 from landscape.studies.opening import EvaluationRecipe
+from landscape.studies.surface.whole import check_parts, check_sides, check_tolerance
+from landscape.sweeps.recipe import later
+
+DEFAULT_POINTS, CERTIFIED_POINTS = 61, 65
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,11 @@ class ConnectRecipe(EvaluationRecipe):
     Args:
         curves: Names of the curves to fit; the straight line is always evaluated.
         fit: How to fit them.
-        points: Values of t at which the loss is evaluated, at equal distances from 0 to 1.
+        points: Values of t at which the loss is evaluated, at equal distances from 0 to 1; by default 61, or 65 with a
+            tolerance.
+        tolerance: Certify the loss along the curves: a coarse grid of t is evaluated on all samples, every other point
+            on so many random ones that the standard error is at most this share of the loss. None for all samples
+            everywhere. It saves nothing of recomputing BatchNorm's statistics at each point.
         plane: Points along each side of the plane through each curve; 0 for no planes.
         batchnorm: BatchNorm policy; by default `recompute`, since no checkpoint's statistics belong to points between.
         weight_decay: Factor of the L2 term in the loss, when fitting and when evaluating.
@@ -25,9 +33,15 @@ class ConnectRecipe(EvaluationRecipe):
 
     curves: tuple[str, ...] = ("bezier",)
     fit: CurveRecipe = field(default_factory=CurveRecipe)
-    points: int = 61
+    points: int | None = None
     plane: int = 0
+    tolerance: float | None = later(None)
     batchnorm: str | None = field(default="recompute", kw_only=True)
+
+    @property
+    def num_points(self) -> int:
+        """The number of values of t."""
+        return self.points or (DEFAULT_POINTS if self.tolerance is None else CERTIFIED_POINTS)
 
     @property
     def policy(self) -> str:
@@ -40,8 +54,12 @@ class ConnectRecipe(EvaluationRecipe):
         for curve in self.curves:
             if curve not in CURVES:
                 raise unknown("curve", curve, CURVES)
-        if self.points < 2:
+        if self.points is not None and self.points < 2:
             raise RequestError(f"points must be at least 2 (both end points), got {self.points}")
+        if self.tolerance is not None:
+            check_tolerance(self.tolerance)
+            check_sides([self.num_points])
+            check_parts(self.samples, self.policy, "tolerance")
         if self.plane < 0 or self.plane == 1:
             raise RequestError(f"plane must be 0 (none) or at least 2 points a side, got {self.plane}")
         object.__setattr__(self, "curves", tuple(dict.fromkeys(self.curves)))

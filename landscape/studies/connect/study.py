@@ -15,6 +15,7 @@ from landscape.figures import analysis
 from landscape.geometry.measure import arc_length
 from landscape.geometry.slices import Curve, make_curve
 from landscape.objective.objective import Objective
+from landscape.studies.connect.certified import certified_sweep, cost
 from landscape.studies.connect.evaluation import curve_sweep
 from landscape.studies.connect.fits import fit_sweep
 from landscape.studies.connect.planes import DISTANCE, PlaneGrid, plane_grids, settled, write_marks
@@ -79,7 +80,7 @@ class ConnectStudy(CheckpointStudy):
         self.settings, self.autosave_seconds = recipe, autosave_seconds
         self.pairs = list(itertools.combinations(range(len(self.ends.names)), 2))
         self.thetas = self.ends.thetas()
-        self.t = np.linspace(0, 1, recipe.points)
+        self.t = np.linspace(0, 1, recipe.num_points)
 
     def recipe(self) -> dict[str, Any]:
         """Everything that the result depends on."""
@@ -88,8 +89,9 @@ class ConnectStudy(CheckpointStudy):
             **super().recipe(),
             "curves": settings.curves,
             "fit": settings.fit.recipe(),
-            "points": settings.points,
+            "points": settings.num_points,
             "plane": settings.plane,
+            **({} if settings.tolerance is None else {"tolerance": settings.tolerance}),
         }
 
     def check(self) -> None:
@@ -107,18 +109,20 @@ class ConnectStudy(CheckpointStudy):
             for kind in kinds
         ]
         coords = self._coords(("linear", *kinds))
-        store.add_node(path, "connect", coords, curve_sweep(self.network, {}, coords, objective).stored())
+        store.add_node(path, "connect", coords, self._curve_sweep({}, coords, objective).stored())
         self.running.run(path, fits, "fit")
         fitted = {kind: [load_curve(path, kind, pair) for pair in range(len(self.pairs))] for kind in kinds}
         lines = [make_curve("linear", self.thetas[list(pair)]) for pair in self.pairs]
         curves = {name: list(map(settled, some)) for name, some in {"linear": lines, **fitted}.items()}
         grids = plane_grids(self.thetas, fitted, self.t, self.settings.plane)
-        sweeps = [curve_sweep(self.network, curves, coords, objective)]
+        sweeps = [self._curve_sweep(curves, coords, objective)]
         sweeps += [self._plane_sweep(grid, objective) for grid in grids]
         for grid in grids:  # first, so that a store on the way can be drawn
             write_marks(path, grid)
         self.running.run(path, sweeps, "evaluate")
         self._write_derived(path, curves, coords, objective)
+        if self.settings.tolerance is not None:
+            store.add_node(path, "connect", coords, {}, cost(path, self.network, self.splits))
 
     def _coords(self, curves: Sequence[str]) -> dict[str, Any]:
         names = self.ends.names
@@ -131,6 +135,14 @@ class ConnectStudy(CheckpointStudy):
             "t": self.t,
             "endpoint": list(ENDS),
         }
+
+    def _curve_sweep(
+        self, curves: Mapping[str, Sequence[Curve]], coords: Mapping[str, Any], objective: Objective
+    ) -> Sweep:
+        """The loss along the curves: node `connect`."""
+        if self.settings.tolerance is None:
+            return curve_sweep(self.network, curves, coords, objective)
+        return certified_sweep(self.network, curves, coords, objective, self.settings.tolerance, self.settings.fit.seed)
 
     def _plane_sweep(self, grid: PlaneGrid, objective: Objective) -> Sweep:
         """The loss on a plane: node `connect/plane/<name>`."""

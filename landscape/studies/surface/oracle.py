@@ -26,6 +26,8 @@ class SliceOracle:
 
     def __init__(self, sliced: SlicedObjective, where: Slice, *, backwards: bool = False) -> None:
         self.sliced, self.where, self.backwards = sliced, where, backwards
+        self.visits = 0
+        """How often weights were placed: each time BatchNorm's statistics are recomputed, where they are."""
 
     @property
     def objective(self) -> Objective:
@@ -59,6 +61,7 @@ class SliceOracle:
     def per_sample(self, coordinates: np.ndarray, index: np.ndarray | None) -> dict[str, np.ndarray]:
         """Values at points `(P, k)` for some samples by name, each `(P, n)`."""
         chosen = None if index is None else torch.from_numpy(index).to(self.objective.device)
+        self.visits += len(coordinates)
         found = self.sliced.per_sample(self._basis(coordinates), chosen)
         return {
             name: values.cpu().numpy() if self.scales[name] == 1 else values.cpu().numpy() * self.scales[name]

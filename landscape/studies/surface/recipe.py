@@ -13,7 +13,7 @@ from landscape.geometry.directions import NORMALIZATIONS
 from landscape.studies.grids import AXES
 from landscape.studies.opening import EvaluationRecipe
 from landscape.studies.surface.nested import FIRST, is_nested
-from landscape.studies.surface.whole import check_sides, check_tolerance
+from landscape.studies.surface.whole import check_parts, check_sides, check_tolerance
 
 RANDOM = {"filter": "filter", "layer": "layer", "gaussian": "none"}
 """Random directions by name, with the normalisation that the name means."""
@@ -111,13 +111,7 @@ class SurfaceRecipe(EvaluationRecipe):
             check_tolerance(self.tolerance)
         if chosen in (["tolerance"], ["quick"]):
             check_sides(self.size or ())
-            if self.samples is not None:
-                raise RequestError(f"samples and {chosen[0]} exclude each other: both say how many samples to evaluate")
-            if self.policy == "batch":
-                raise RequestError(
-                    "with BatchNorm by the batch a sample's loss depends on the others beside it, so that none can be "
-                    "left out: use exact, or another policy"
-                )
+            check_parts(self.samples, self.policy, chosen[0])
 
     @property
     def method(self) -> str:

@@ -47,6 +47,26 @@ def check_tolerance(tolerance: float) -> None:
         raise RequestError(f"tolerance must lie between 0 and 1, got {tolerance:g}: 0.01 is one per cent of the loss")
 
 
+def check_parts(samples: int | None, policy: str, asked: str) -> None:
+    """Refuse to evaluate parts of the data where the request itself is about parts, or a part tells nothing.
+
+    Args:
+        samples: Samples that are asked for.
+        policy: The BatchNorm policy.
+        asked: What asks for parts, such as `tolerance`.
+
+    Raises:
+        RequestError: If so.
+    """
+    if samples is not None:
+        raise RequestError(f"samples and {asked} exclude each other: both say how many samples to evaluate")
+    if policy == "batch":
+        raise RequestError(
+            "with BatchNorm by the batch a sample's loss depends on the others beside it, so that none can be "
+            "left out: use exact, or another policy"
+        )
+
+
 def check_sides(shape: Sequence[int]) -> None:
     """Refuse sides that don't hold coarser grids.
 
@@ -57,13 +77,17 @@ def check_sides(shape: Sequence[int]) -> None:
         if not is_nested(size):
             below = 1 + (1 << max(1, (size - 2).bit_length() - 1))
             raise RequestError(
-                f"a certified surface has sides of 2^k + 1 points, got {size}: choose {below} or {2 * below - 1}, "
+                f"certified values need sides of 2^k + 1 points, got {size}: choose {below} or {2 * below - 1}, "
                 "or evaluate every point (exact)"
             )
 
 
 def certify(
-    oracle: Oracle, labels: Sequence[np.ndarray], tolerance: float = 0.01, seed: int = 0, memory_budget: int = 1 << 31
+    oracle: Oracle,
+    labels: Sequence[np.ndarray],
+    tolerance: float = 0.01,
+    seed: Sequence[int] = (0,),
+    memory_budget: int = 1 << 31,
 ) -> Whole:
     """Evaluate a certified surface or curve.
 
@@ -71,7 +95,7 @@ def certify(
         oracle: The loss.
         labels: Coordinates along each axis of 2^k + 1 points, in the order of the oracle's.
         tolerance: Standard error that is asked for, as a share of the loss (of 0.01 where that is smaller).
-        seed: What random subsets depend on, beside the point.
+        seed: Numbers that random subsets depend on, beside the point.
         memory_budget: Bytes that the per-sample values of the coarse grid may take; it isn't halved beyond.
 
     Returns:
@@ -86,7 +110,7 @@ def certify(
     control = Control(grid, coarse_values(oracle, grid, None))
     evaluations = 0
     while True:
-        estimator = Estimator(oracle, control, tolerance, (seed,))
+        estimator = Estimator(oracle, control, tolerance, seed)
         planned = estimator.plan(estimator.pilot())
         evaluations += pilot_evaluations(grid, population)
         if saved(grid, planned, population) <= 0 or room(control, grid.halved()) > memory_budget:
@@ -147,4 +171,13 @@ def collect(grid: Nested, found: Sequence[Value], evaluations: int) -> Whole:
     )
 
 
-__all__ = ["FIRST", "Whole", "certify", "check_sides", "check_tolerance", "coarse_values", "pilot_evaluations"]
+__all__ = [
+    "FIRST",
+    "Whole",
+    "certify",
+    "check_parts",
+    "check_sides",
+    "check_tolerance",
+    "coarse_values",
+    "pilot_evaluations",
+]
