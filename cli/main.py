@@ -19,6 +19,7 @@ COMMANDS = {
     "surface": "Evaluate the loss on a grid around checkpoints, along one to three directions.",
     "sharpness": "Measure how sharp the loss is at checkpoints.",
     "grok": "Train networks on operation tables and record when they memorise and when they generalise.",
+    "descent": "Sweep a capacity past the interpolation threshold: double descent.",
     "figure": "Draw a figure of the lecture from its stored result, or compute it.",
     "show": "Summarise a store and draw its figure.",
     "data": "List the data sets and where they were found.",

@@ -11,51 +11,9 @@ import click
 
 from landscape.errors import RequestError, unknown
 
+from .types import Names, Numbers, Settings
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Settings(click.ParamType):
-    """`key=value`, given as often as there are settings."""
-
-    name = "KEY=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        """Split at the first equals sign."""
-        if isinstance(value, tuple):
-            return value[0], value[1]
-        key, equals, text = str(value).partition("=")
-        if not key or not equals:
-            raise RequestError(f"'{value}' is no setting: expected KEY=VALUE, such as lr=0.1")
-        return key.strip(), text.strip()
-
-
-class Names(click.ParamType):
-    """Names with commas between them."""
-
-    name = "NAME,NAME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Read each name."""
-        return value if isinstance(value, tuple) else tuple(name.strip() for name in str(value).split(","))
-
-
-class Numbers(click.ParamType):
-    """Numbers with commas between them."""
-
-    name = "X,Y"
-
-    def __init__(self, number: type[int] | type[float], example: str) -> None:
-        self.number, self.example = number, example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Read each number."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self.number(text) for text in str(value).split(","))
-        except ValueError:
-            option = param.opts[0] if param else "option"
-            raise RequestError(f"{option} '{value}': expected numbers such as {self.example}") from None
 
 
 def settings(name: str, parameter: str, what: str) -> Callable[[Command], Command]:
@@ -162,7 +120,8 @@ problem = combined(
     click.option(
         "--loss",
         metavar="NAME",
-        help="cross-entropy, stablemax-cross-entropy, mse or package.module:function; by the data if not given.",
+        help="cross-entropy, stablemax-cross-entropy, square (against one-hot labels), mse or package.module:function; "
+        "by the data if not given.",
     ),
     data_dir,
 )
@@ -225,6 +184,40 @@ def evaluation(batchnorm: str, splits: str | None = None) -> Callable[[Command],
         ),
         click.option(
             "--weight-decay", default=0.0, show_default=True, metavar="X", help="Factor of the L2 term in the loss."
+        ),
+    )
+
+
+def measures(none: str, setting: str = "--set") -> Callable[[Command], Command]:
+    """Measures of sharpness and their settings: `measures`, `measure_settings` and `rho`.
+
+    Args:
+        none: What is measured if none is named.
+        setting: What the option of a setting is called.
+    """
+
+    def collect(ctx: click.Context, param: click.Parameter, names: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+        named = list(names)
+        return tuple(name for some in named for name in some if name) if named else None
+
+    return combined(
+        click.option(
+            "--measure",
+            "measures",
+            type=Names(),
+            multiple=True,
+            callback=collect,
+            metavar="NAME[,NAME…]",
+            help=f"Measures, such as hessian_max,sam_sharpness; repeatable, {none} by default.",
+        ),
+        settings(
+            setting, "measure_settings", "A setting: measure.key=value, or key=value for all measures that have it."
+        ),
+        click.option(
+            "--rho",
+            type=Numbers(float, "0.05 or 0.01,0.05"),
+            metavar="X[,Y…]",
+            help="Radii of the measures' balls around the weights; 0.02,0.05,0.1,0.2 by default.",
         ),
     )
 

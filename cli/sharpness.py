@@ -13,28 +13,14 @@ from . import options
 @click.command()
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT [MORE…]")
 @options.problem
-@click.option(
-    "--measure",
-    "measures",
-    type=options.Names(),
-    multiple=True,
-    metavar="NAME[,NAME…]",
-    help="Measures, such as hessian_max,sam_sharpness; repeatable, all by default.",
-)
-@options.settings("--set", "settings", "A setting: measure.key=value, or key=value for all measures that have it.")
-@click.option(
-    "--rho",
-    type=options.Numbers(float, "0.05 or 0.01,0.05"),
-    metavar="X[,Y…]",
-    help="Radii of the balls around the weights; 0.02,0.05,0.1,0.2 by default.",
-)
+@options.measures("all")
 @options.evaluation("checkpoint", "train")
 @options.seed
 @options.running
 def sharpness(
     checkpoints: tuple[str, ...],
-    measures: tuple[tuple[str, ...], ...],
-    settings: dict[str, Any],
+    measures: tuple[str, ...] | None,
+    measure_settings: dict[str, Any],
     rho: tuple[float, ...] | None,
     splits: tuple[str, ...],
     samples: int | None,
@@ -59,12 +45,11 @@ def sharpness(
     from landscape.studies.sharpness import sharpness as compute
 
     running = options.run_options(given)
-    names = tuple(name for some in measures for name in some if name)
-    chosen: dict[str, Any] = {"measures": names} if measures else {}
+    chosen = {} if measures is None else {"measures": measures}
     recipe = SharpnessRecipe(
         **chosen,
         rho=rho,
-        settings=settings,
+        settings=measure_settings,
         seed=seed,
         splits=splits,
         samples=samples,

@@ -17,17 +17,19 @@ import click
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Draw the store: FILE.pdf and FILE.svg are vector graphics, FILE.png has 300 dots per inch. Of a surface, "
-    "FILE.html can be turned in a browser (needs plotly), and FILE.vts is for ParaView.",
+    "FILE.html can be turned in a browser (needs plotly), and FILE.vts is for ParaView; FILE.gif moves through "
+    "the fits of descent polynomial.",
 )
 @click.option(
     "--picture",
     metavar="NAME",
     help="Which picture: all (default); planes, curves or matrix of a connect store, relief or sections of a surface, "
-    "spectrum or rho of sharpness, milestones of grok.",
+    "spectrum or rho of sharpness, milestones of grok, fits or parts of descent.",
 )
 @click.option("--pair", type=int, help="The pair that is drawn, where a store has several; the first by default.")
 @click.option("--checkpoint", metavar="NAME", help="The checkpoint whose surface is drawn; all by default.")
 @click.option("--quantity", metavar="NAME", help="What is drawn of a surface: loss (default), error or a metric.")
+@click.option("--basis", metavar="NAME", help="The basis that is drawn of a descent store; all by default.")
 @click.option("--split", metavar="NAME", help="Split of the contour panels and the matrix, train by default.")
 @click.option("--against", metavar="AXIS", help="Horizontal axis of the lines: t (default) or arc-length.")
 @click.option(
@@ -42,6 +44,7 @@ def show(
     pair: int | None,
     checkpoint: str | None,
     quantity: str | None,
+    basis: str | None,
     split: str | None,
     against: str | None,
     height: str | None,
@@ -59,7 +62,7 @@ def show(
     from landscape.sweeps import store as stores
 
     options: dict[str, Any] = {"pair": pair, "split": split, "against": against}
-    options |= {"checkpoint": checkpoint, "quantity": quantity, "height": height}
+    options |= {"checkpoint": checkpoint, "quantity": quantity, "basis": basis, "height": height}
     for option, value in {**options, "picture": picture}.items():
         if target is None and value is not None:
             raise RequestError(f"--{option} is about the figure, but none is asked for: add --figure FILE")

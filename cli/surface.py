@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from . import options
+from .types import Numbers
 
 
-class Extent(options.Numbers):
+class Extent(Numbers):
     """Half the length of an axis, or its two ends."""
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Extent(options.Numbers):
 @click.option("--axes", type=int, metavar="N", help="Number of axes, 1 to 3; 2 by default, or one for each file.")
 @click.option(
     "--size",
-    type=options.Numbers(int, "33 or 33,21"),
+    type=Numbers(int, "33 or 33,21"),
     metavar="N[,N…]",
     help="Points along each axis, alpha first; one number stands for all. 65; 33 for three axes or --exact.",
 )
@@ -59,7 +60,7 @@ class Extent(options.Numbers):
 )
 @click.option(
     "--center",
-    type=options.Numbers(float, "0 or 0.5,0"),
+    type=Numbers(float, "0 or 0.5,0"),
     metavar="X[,Y…]",
     help="Coordinates of the centre; 0 by default.",
 )

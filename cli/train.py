@@ -57,6 +57,13 @@ from . import options
     metavar="N",
     help="Record on a fixed random subset of N samples of each split; all if not given.",
 )
+@options.measures("none", "--measure-set")
+@click.option(
+    "--every", type=int, metavar="K", help="Updates between measures; 0: the end only. Once an epoch if not given."
+)
+@click.option(
+    "--measure-samples", type=int, metavar="N", help="Measure on a fixed random subset of N training samples."
+)
 @options.device
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="FILE.safetensors", help="The checkpoint."
@@ -88,6 +95,11 @@ def train(
     checkpoint_every: int,
     eval_every: int,
     eval_samples: int | None,
+    measures: tuple[str, ...] | None,
+    measure_settings: dict[str, Any],
+    rho: tuple[float, ...] | None,
+    every: int | None,
+    measure_samples: int | None,
     device: str,
     threads: int,
     out: Path,
@@ -99,12 +111,15 @@ def train(
     """Train a network and store its checkpoint and, beside it as .zarr, its history.
 
     The checkpoint says by itself which network, data and loss it belongs to. A run that was killed goes on from where
-    it was when the same command is given again, to the same weights. Under torchrun (torchrun --no-python
-    --nproc-per-node=N landscape train ...) N processes share each batch.
+    it was when the same command is given again, to the same weights. --measure hessian_max --every 50 takes measures,
+    those of `landscape sharpness`, along the way and stores them beside the history. Under torchrun (torchrun
+    --no-python --nproc-per-node=N landscape train ...) N processes share each batch.
     """
+    from landscape.errors import RequestError
     from landscape.networks.parallel import launched
     from landscape.networks.problem import Problem
     from landscape.networks.training import TrainingRecipe
+    from landscape.studies.sharpness import SharpnessRecipe
     from landscape.studies.train import train_to_files
     from landscape.sweeps import store
 
@@ -130,6 +145,11 @@ def train(
         seed=seed,
         micro_batch_size=micro_batch_size,
     )
+    along = None
+    if measures is not None:
+        along = SharpnessRecipe(measures, rho, measure_settings, seed, samples=measure_samples)
+    elif rho or measure_settings or every is not None or measure_samples is not None:
+        raise RequestError("it is said how to measure, but not what: give --measure NAME as well")
     with launched(place) as (ranks, own_device):
         files = train_to_files(
             problem,
@@ -140,6 +160,8 @@ def train(
             checkpoint_every=checkpoint_every,
             evaluate_every=eval_every,
             evaluate_samples=eval_samples,
+            measures=along,
+            measure_every=every,
             overwrite=overwrite,
             progress=not quiet,
             autosave_seconds=autosave,

@@ -14,6 +14,11 @@ EXPERIMENTS: dict[str, str] = {
     "speedrun": "A small GPT on real text by every optimizer: steps and seconds to a target loss, rates tuned.",
     "adam_divergence": "Reddi et al.'s convex problems, Adam's cycle on a parabola, AdaGrad on sparse features.",
     "softmax_regression": "Muon against AdamW and all others on softmax regression, each with its best learning rate.",
+    "sharp_flat": "A network trained by SGD and by SAM: surfaces, spectra, every measure, and which minimum is wider.",
+    "double_descent": "The classical U-shaped risk, and beyond the interpolation threshold the second descent.",
+    "polynomial_descent": "Minimum-norm fits by a rising number of polynomials, with the risk by basis and ridge.",
+    "fashion_descent": "Random features and network width on Fashion-MNIST, with and without wrong labels and ridge.",
+    "training_descent": "Epoch-wise and sample-wise double descent of ConvNets with wrong labels (Nakkiran et al.).",
     "muon_spectrum": "Singular values of a gradient and of Muon's update, shares of the update, condition numbers.",
 }
 """Name of each experiment's file, with what its figure shows."""

@@ -59,6 +59,19 @@ def test_data_set_is_fixed_by_its_seed(extensions):
     assert data.digest != extensions["spirals"](num_samples=50, seed=2).digest
 
 
+def test_recorder_looks_at_its_steps(extensions):
+    data = landscape.load_data("digits")
+    model = landscape.build_model("softmax", data.input_shape, data.num_outputs)
+    recipe = landscape.TrainingRecipe("sgd", {"lr": 0.1}, epochs=None, steps=6)
+    trained = landscape.train(model, data, recipe, evaluate_every=0, recorders=[extensions["WeightNorm"]({0, 4})])
+    found = {row["step"]: row.get("weight_norm") for row in trained.history.rows}
+    start = sum(tensor.detach().double().square().sum() for tensor in model.parameters()).sqrt()
+    assert found.keys() == {0, 4, 6}
+    assert found[0] == float(start)
+    assert found[4] > 0
+    assert found[6] is None
+
+
 def test_plot_draws_the_slope(extensions):
     arc_length = np.linspace(0, 2, 21)
     pair = xr.Dataset(

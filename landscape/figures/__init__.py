@@ -11,6 +11,9 @@ from landscape.errors import RequestError, unknown
 from landscape.figures.analysis import barrier, barrier_matrix, checkpoints
 from landscape.figures.connect import connect_figure, planes_figure
 from landscape.figures.curve import curve_figure
+from landscape.figures.descent import descent_figure
+from landscape.figures.descent_fits import fits_figure
+from landscape.figures.descent_parts import parts_figure
 from landscape.figures.grok import grok_figure, milestones_figure
 from landscape.figures.grokking import milestones, over_seeds
 from landscape.figures.matrix import matrix_figure
@@ -30,13 +33,16 @@ __all__ = [
     "checkpoints",
     "connect_figure",
     "curve_figure",
+    "descent_figure",
     "draw",
+    "fits_figure",
     "grok_figure",
     "matrix_figure",
     "measures_figure",
     "milestones",
     "milestones_figure",
     "over_seeds",
+    "parts_figure",
     "planes_figure",
     "relief_figure",
     "report",
@@ -59,7 +65,8 @@ PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
     "surface": {"all": surface_figure, "relief": relief_figure, "sections": sections_figure},
     "sharpness": {"all": measures_figure, "spectrum": spectrum_figure, "rho": rho_figure},
     "grok": {"all": grok_figure, "milestones": milestones_figure},
-    "train": {"all": train_figure},
+    "descent": {"all": descent_figure, "fits": fits_figure, "parts": parts_figure},
+    "train": {"all": train_figure, "spectrum": spectrum_figure},
 }
 """The pictures of each kind of store; `all` is the one drawn unless another is asked for."""
 
@@ -76,6 +83,9 @@ OPTIONS: dict[Callable[..., StyledFigure], tuple[str, ...]] = {
     rho_figure: ("split",),
     grok_figure: (),
     milestones_figure: (),
+    descent_figure: ("basis",),
+    fits_figure: ("basis",),
+    parts_figure: (),
     train_figure: (),
 }
 

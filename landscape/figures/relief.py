@@ -10,9 +10,10 @@ import xarray as xr
 
 from landscape.errors import RequestError
 from landscape.figures import contour
+from landscape.figures.scale import Scale
 from landscape.figures.sections import sections
 from landscape.figures.style import PAGE, StyledFigure, in_style, new_figure
-from landscape.figures.surface import LETTERS, Chosen, choose
+from landscape.figures.surface import LETTERS, choose
 
 VIEW: dict[str, float] = {"elev": 32.0, "azim": -58.0}
 FINEST = 65
@@ -44,7 +45,8 @@ def relief_figure(
     for position in range(count):
         with mpl.rc_context({"grid.linewidth": 0.4, "grid.color": "0.85"}):
             axes: Any = figure.add_subplot(rows, columns, position + 1, projection="3d")
-        _relief(axes, chosen, position)
+        values, computed = chosen.values.isel(checkpoint=position), chosen.computed[position]
+        relief_axes(axes, values, computed, chosen.scale, chosen.titles[position])
     bar = figure.add_axes((0.88, 0.2, 0.016, 0.6))
     bar.set_axis_off()
     bar.set_in_layout(False)
@@ -53,13 +55,23 @@ def relief_figure(
     return figure
 
 
-def _relief(axes: Any, chosen: Chosen, position: int) -> None:
-    """One surface; points that aren't finite or not computed leave holes."""
-    values, scale = chosen.values.isel(checkpoint=position), chosen.scale
+def relief_axes(
+    axes: Any, values: xr.DataArray, computed: np.ndarray, scale: Scale, title: str, height: str = "log"
+) -> None:
+    """One surface; points that aren't finite or not computed leave holes.
+
+    Args:
+        axes: Where to draw, with `projection="3d"`.
+        values: Dimensions `beta`, `alpha`.
+        computed: Which points are done, same shape.
+        scale: Colours, and heights up to its last level.
+        title: Of the panel.
+        height: `log` for heights on the scale's own log-like axis, `linear` for the values themselves.
+    """
     alpha, beta = (values[axis].values for axis in ("alpha", "beta"))
-    shown = chosen.computed[position] & np.isfinite(values.values)
+    shown = computed & np.isfinite(values.values)
     measured = np.where(shown, values.values, np.nan)
-    heights = scale.relief(measured)
+    heights = scale.relief(measured, height)
     corners = np.stack([measured[:-1, :-1], measured[1:, :-1], measured[:-1, 1:], measured[1:, 1:]])
     colours = scale.mappable.to_rgba(np.exp(np.log(np.maximum(corners, 1e-300)).mean(axis=0)))
     across, upward = np.meshgrid(alpha, beta)
@@ -72,13 +84,14 @@ def _relief(axes: Any, chosen: Chosen, position: int) -> None:
     stride = max(1, len(alpha) // FINEST)
     axes.plot_surface(across, upward, heights, facecolors=colours, rstride=stride, cstride=stride, **drawn)
     levels = scale.levels
-    places = scale.height(levels).filled(0)
+    places = scale.relief(levels, height)
     kept = np.linspace(0, len(levels) - 1, min(5, len(levels))).round().astype(int)
-    axes.set_zlim(0, places[-1])
-    axes.set_zticks(places[kept], [f"{levels[k]:g}" for k in kept])
+    axes.set_zlim(places[0], places[-1])
+    if height == "log":
+        axes.set_zticks(places[kept], [f"{levels[k]:g}" for k in kept])
     axes.set_xlabel(LETTERS["alpha"])
     axes.set_ylabel(LETTERS["beta"])
-    axes.set_title(chosen.titles[position])
+    axes.set_title(title)
     axes.locator_params(axis="x", nbins=5)
     axes.locator_params(axis="y", nbins=5)
     axes.tick_params(pad=-2)

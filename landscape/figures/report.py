@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from landscape.figures.descent_summary import descent_lines
 from landscape.figures.grok_summary import grok_lines
 from landscape.figures.sharpness_summary import sharpness_lines
 from landscape.figures.surface_summary import surface_lines
@@ -44,6 +45,8 @@ def report(found: Mapping[str, Any], name: str) -> str:
         lines += sharpness_lines(found)
     if found.get("grokking"):
         lines += grok_lines(found)
+    if found.get("descents"):
+        lines += descent_lines(found)
     if found.get("history"):
         lines += ["", "history", *indent(_history(found["history"], units))]
     if found.get("values"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -34,9 +35,22 @@ def _node(tree: xr.DataTree, split: str | None) -> xr.Dataset:
     return data
 
 
+def _colours(data: xr.Dataset) -> list[Any]:
+    """A colour for each checkpoint; steps of a run go from dark to light."""
+    count = data.sizes["checkpoint"]
+    if data["checkpoint"].dtype.kind == "i":
+        return [colormaps["viridis"](0.9 * k / max(count - 1, 1)) for k in range(count)]
+    return [COLOURS[k % len(COLOURS)] for k in range(count)]
+
+
 def _handles(data: xr.Dataset) -> list[Line2D]:
-    names = shorten([str(name) for name in data["checkpoint"].values], 28)
-    return [Line2D([], [], color=COLOURS[k % len(COLOURS)], label=name) for k, name in enumerate(names)]
+    """The legend's lines; of many steps some."""
+    labels, colours = data["checkpoint"].values, _colours(data)
+    if data["checkpoint"].dtype.kind == "i":
+        shown = np.unique(np.linspace(0, len(labels) - 1, 6).round().astype(int))
+        return [Line2D([], [], color=colours[k], label=f"step {labels[k]}") for k in shown]
+    names = shorten([str(name) for name in labels], 28)
+    return [Line2D([], [], color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
 
 
 @in_style
@@ -56,12 +70,9 @@ def spectrum_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
     figure = new_figure(COLUMN, 2.6)
     axes = figure.subplots()
     peak = float(data["hessian_density"].max())
-    for number in range(data.sizes["checkpoint"]):
-        one, colour = data.isel(checkpoint=number), COLOURS[number % len(COLOURS)]
-        grid = one["eigenvalue"].values
-        low, high = (np.maximum(one[f"hessian_density_{end}"].values, FLOOR * peak / 10) for end in ("low", "high"))
-        axes.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0)
-        axes.plot(grid, np.maximum(one["hessian_density"].values, FLOOR * peak / 10), color=colour, lw=1.0)
+    few = data.sizes["checkpoint"] <= len(COLOURS)  # of many steps the bands would hide the lines
+    for number, colour in enumerate(_colours(data)):
+        density_band(axes, data.isel(checkpoint=number), colour, FLOOR * peak, band=few)
     axes.set_yscale("log")
     axes.set_ylim(FLOOR * peak, 2 * peak)
     axes.set_xlim(*data["eigenvalue"].values[[0, -1]])
@@ -69,8 +80,27 @@ def spectrum_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
     unit = str(data["hessian_density_nodes"].attrs.get("units", "")) if "hessian_density_nodes" in data else ""
     axes.set_xlabel(f"eigenvalue of the Hessian ({unit})" if unit else "eigenvalue of the Hessian")
     axes.set_ylabel("density")
-    figure.legend(handles=_handles(data), loc="outside lower center", ncols=2)
+    figure.legend(
+        handles=_handles(data), loc="outside lower center", ncols=2 if data["checkpoint"].dtype.kind != "i" else 3
+    )
     return figure
+
+
+def density_band(axes: Axes, data: xr.Dataset, colour: Any, floor: float, band: bool = True) -> None:
+    """The density of one network's eigenvalues with its band over probes, for a logarithmic axis.
+
+    Args:
+        axes: Where to draw.
+        data: The measure `hessian_density` of one network.
+        colour: Of line and band.
+        floor: The least density that the axis shows.
+        band: Whether to draw the band.
+    """
+    grid = data["eigenvalue"].values
+    value, low, high = (np.maximum(data[f"hessian_density{end}"].values, floor / 10) for end in ("", "_low", "_high"))
+    if band:
+        axes.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0)
+    axes.plot(grid, value, color=colour, lw=1.0)
 
 
 @in_style

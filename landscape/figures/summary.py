@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from landscape.figures.analysis import barrier, checkpoints, dataset
+from landscape.figures.descent_summary import descent_summary
 from landscape.figures.grok_summary import grok_summary
 from landscape.figures.sharpness_summary import sharpness_summary
 from landscape.figures.surface_summary import surface_summary
@@ -28,9 +29,9 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         An object fit for JSON (None where a value is missing or isn't finite): `kind`, `complete`, `recipe`,
         `recipe_hash`, `attributes` (versions, device, creation time …), `progress` (points done, not finite,
         failed and in all, for each node) and, by kind, `checkpoints` and `curves` (one entry for each pair,
-        curve and split), `surfaces`, `directions` and `marks`, `measures`, `grokking`, `history` (one for each split)
-        or, for an experiment with a grid of its own, `values` (one for each variable). Losses in `loss_units` (nats
-        for cross-entropy), errors in [0, 1].
+        curve and split), `surfaces`, `directions` and `marks`, `measures`, `grokking`, `descents` (one for each risk
+        curve), `history` (one for each split) or, for an experiment with a grid of its own, `values` (one for each
+        variable). Losses in `loss_units` (nats for cross-entropy), errors in [0, 1].
     """
     attrs = {str(name): value for name, value in tree.attrs.items()}
     found: dict[str, Any] = {
@@ -52,6 +53,8 @@ def summary(tree: xr.DataTree) -> dict[str, Any]:
         found |= sharpness_summary(tree)
     if "/grok" in tree.groups and tree["grok"].data_vars:
         found |= grok_summary(tree)
+    if "/descent" in tree.groups and tree["descent"].data_vars:
+        found |= descent_summary(tree)
     if "/train" in tree.groups:
         found["history"] = _history(dataset(tree, "train"))
         found["loss_units"] = _units(tree, "train")

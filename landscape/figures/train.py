@@ -1,4 +1,4 @@
-"""The history of a training run: loss and error against steps."""
+"""The history of a training run: loss, error and measures against steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from landscape.figures.along import along, drawn_along, measure_axes
 from landscape.figures.analysis import dataset
 from landscape.figures.labels import Label, place_labels, settle, with_unit
 from landscape.figures.style import COLUMN, StyledFigure, in_style, log_axis, new_figure, split_line
@@ -18,28 +19,34 @@ LOG_FROM = 30.0
 
 @in_style
 def train_figure(tree: xr.DataTree) -> StyledFigure:
-    """Loss above error of each split against the step, as wide as a column.
+    """Loss, error and the measures taken on the way against the step, one above the other, as wide as a column.
 
     Args:
         tree: A store of `landscape train`.
 
     Returns:
-        The figure; a regression has no error, so only the loss.
+        The figure; a regression has no error, so only the loss. Densities are another picture, `spectrum`.
 
     Raises:
         RequestError: If the store has no node `train`.
     """
     history = dataset(tree, "train").load()
     shown = [variable for variable in ("loss", "error") if variable in history]
-    figure = new_figure(COLUMN, 0.4 + 1.45 * len(shown))
-    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, variable in zip(panels, shown, strict=True):
+    measured = along(tree)
+    measures = [] if measured is None else drawn_along(measured)
+    number = len(shown) + len(measures)
+    figure = new_figure(COLUMN, 0.4 + 1.45 * number)
+    panels = figure.subplots(number, 1, sharex=True, squeeze=False)[:, 0]
+    for axes, variable in zip(panels, shown, strict=False):
         history_axes(axes, history, variable)
+    for axes, name in zip(panels[len(shown) :], measures, strict=True):
+        assert measured is not None
+        measure_axes(axes, measured, name)
     for axes in panels[:-1]:
         axes.set_xlabel("")
     figure.align_ylabels(list(panels))
     settle(panels[0])
-    for axes, variable in zip(panels, shown, strict=True):
+    for axes, variable in zip(panels, shown, strict=False):
         lines = _lines(history, variable)
         labels = [
             Label(split, np.stack([x, y], axis=-1)[len(x) // 8 :: max(len(x) // 40, 1)], _color(split), gap=2.5)

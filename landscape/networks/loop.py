@@ -23,7 +23,8 @@ from landscape.errors import RequestError
 from landscape.optimizers.base import NonFiniteGradientError
 from landscape.optimizers.schedules import Schedule, constant
 
-Row = dict[str, float]
+Row = dict[str, Any]
+"""Numbers by name, or what lists and dictionaries hold of them: a run's state has nothing else."""
 Report = Callable[..., None]
 CHECK_EVERY = 20
 """Steps between looks at the loss: a fixed number, so that a diverged run always ends at the same step."""

@@ -16,6 +16,7 @@ from landscape.networks.zoo.gpt import gpt2, gpt_nano, modern
 from landscape.networks.zoo.mlp import mlp, softmax
 from landscape.networks.zoo.preresnet import preresnet110, preresnet164
 from landscape.networks.zoo.resnet import resnet
+from landscape.networks.zoo.resnet18k import resnet18k
 from landscape.networks.zoo.symbols import embedding_mlp, quadratic
 from landscape.networks.zoo.transformer import transformer
 from landscape.networks.zoo.vgg import vgg16
@@ -55,6 +56,7 @@ MODELS: dict[str, ModelEntry] = {
     "resnet32": ModelEntry(resnet, "CIFAR ResNet of 32 layers", {"depth": 32}),
     "resnet56": ModelEntry(resnet, "CIFAR ResNet of 56 layers", {"depth": 56}),
     "resnet110": ModelEntry(resnet, "CIFAR ResNet of 110 layers", {"depth": 110}),
+    "resnet18k": ModelEntry(resnet18k, "ResNet18 of widths k, 2k, 4k, 8k (Nakkiran et al.); width=k"),
     "preresnet110": ModelEntry(preresnet110, "ResNet with pre-activation, 110 layers"),
     "preresnet164": ModelEntry(preresnet164, "ResNet with pre-activation and bottlenecks, 164 layers"),
     "vgg16": ModelEntry(vgg16, "VGG of 16 layers for CIFAR", {"batchnorm": False}),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from landscape.errors import RequestError, unknown
 from landscape.networks.accumulation import BatchLoss, MicroBatch, cut, select_parts
 from landscape.networks.datasets import DataSet
-from landscape.networks.loop import History, Report, Resume, Row, Stateful, fit
+from landscape.networks.loop import History, Report, Resume, Row, fit
 from landscape.networks.parallel import ALONE, Ranks
+from landscape.networks.recorders import Observer, Recorder
 from landscape.networks.sampling import AUGMENTATIONS, Shuffle, augment, mix
 from landscape.objective.losses import Loss, per_sample, resolve_loss
 from landscape.objective.module import apply_module, copy_module, preserved_rng, seed_rng
@@ -89,6 +90,15 @@ class TrainingRecipe:
                 "follow: use precision bf16 or float32"
             )
 
+    def batches(self, num_samples: int) -> Shuffle:
+        """The samples of each step's batch."""
+        full = takes_full_batch(self.optimizer, self.hyperparameters)
+        return Shuffle(num_samples, num_samples if full else self.batch_size, mix(self.seed, 1))
+
+    def num_steps(self, num_samples: int) -> int:
+        """Number of updates on so many training samples."""
+        return self.steps or (self.epochs or 0) * self.batches(num_samples).steps_per_epoch
+
     def recipe(self) -> dict[str, Any]:
         """The settings as JSON can hold them, hyperparameters complete."""
         return {**entries(self), "hyperparameters": dict(self.hyperparameters)}
@@ -121,20 +131,6 @@ class Trained:
     samples: Mapping[str, int]
 
 
-class Observer(Stateful, Protocol):
-    """What looks at a run along its way, in the place of the plain history; its state goes on with a resumed run."""
-
-    @property
-    def steps(self) -> Container[int]:
-        """Numbers of updates after which it looks, 0 for before the first."""
-
-    def record(self, step: int, model: nn.Module) -> Row:
-        """What is recorded after so many updates; the model is only read."""
-
-    def enough(self, history: History) -> bool:
-        """Whether the run may end here."""
-
-
 def train(
     model: nn.Module,
     data: DataSet,
@@ -146,6 +142,7 @@ def train(
     evaluate_samples: int | None = None,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
     observer: Observer | None = None,
+    recorders: Sequence[Recorder] = (),
     resume: Resume | None = None,
     report: Report | None = None,
     ranks: Ranks = ALONE,
@@ -167,6 +164,7 @@ def train(
             all.
         on_epoch: Called after each epoch with its number and the network, for checkpoints.
         observer: Makes the records of the history instead, at steps of its own, and may end the run.
+        recorders: What else is recorded, at steps of its own, in the same row of the history as loss and error there.
         resume: Where to keep the run's state, so that a killed run goes on to the same bits.
         report: Told the progress, `report(fraction, samples=..., loss=...)`, with the last recorded errors.
         ranks: The processes that train together, each of which calls this with the same arguments.
@@ -185,10 +183,8 @@ def train(
     judged = data if evaluate_samples is None else data.subset(evaluate_samples)
     samples = Samples(data.train, device, dtype)
     entry = find_entry(recipe.optimizer)
-    full = takes_full_batch(recipe.optimizer, recipe.hyperparameters)
-    batches = Shuffle(len(samples), len(samples) if full else recipe.batch_size, mix(recipe.seed, 1))
-    per_epoch = batches.steps_per_epoch
-    num_steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
+    batches = recipe.batches(len(samples))
+    per_epoch, num_steps = batches.steps_per_epoch, recipe.num_steps(len(samples))
     optimizer = make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)
     m = optimizer.m if isinstance(optimizer, SAM) else None
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
@@ -254,6 +250,7 @@ def train(
         return torch.as_tensor(before)
 
     latest: dict[str, float] = {}
+    watching = [*recorders, *([] if observer is None else [observer])]
 
     def tell(done: float, **values: float) -> None:
         if report is not None:
@@ -264,11 +261,15 @@ def train(
         if not ranks.first:
             return row
         if observer is not None:
-            return {**row, **observer.record(done, model)}
-        objective = Objective(model, judged.train, loss, device=device, dtype=dtype)
-        for split, part in judged.splits.items():
-            values = objective.on(part).evaluate(objective.theta)
-            row |= {f"{name}.{split}": value for name, value in values.items() if not name.endswith("_stderr")}
+            row |= observer.record(done, model)
+        else:
+            objective = Objective(model, judged.train, loss, device=device, dtype=dtype)
+            for split, part in judged.splits.items():
+                values = objective.on(part).evaluate(objective.theta)
+                row |= {f"{name}.{split}": value for name, value in values.items() if not name.endswith("_stderr")}
+        for each in recorders:
+            if done in each.steps:
+                row |= each.record(done, model)
         latest.update({name.replace(".", " "): row[name] for name in ("error.train", "error.test") if name in row})
         return row
 
@@ -282,7 +283,7 @@ def train(
             schedule=find_schedule(recipe.schedule),
             recorder=record,
             record_every=evaluate_every * per_epoch if observer is None else 0,
-            record_at=() if observer is None else observer.steps,
+            record_at={step for each in watching for step in each.steps},
             enough=None if observer is None else observer.enough,
             resume=resume,
             report=tell,

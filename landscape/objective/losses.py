@@ -94,6 +94,19 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets.reshape(outputs.shape)).square().reshape(len(outputs), -1).mean(1)
 
 
+def square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Squared error against one-hot labels, averaged over the classes.
+
+    Args:
+        outputs: Shape `(B, classes)`.
+        targets: Class numbers, shape `(B,)`.
+
+    Returns:
+        Shape `(B,)`.
+    """
+    return (outputs - F.one_hot(targets, outputs.shape[-1])).square().mean(1)
+
+
 def error(outputs: Tensor, targets: Tensor) -> PerSample:
     """0/1 error of the most probable class; shapes as for `cross_entropy`."""
     wrong = outputs.argmax(-1) != targets
@@ -107,17 +120,19 @@ LOSSES: dict[str, Loss] = {
     "cross-entropy": cross_entropy,
     "stablemax-cross-entropy": stablemax_cross_entropy,
     "mse": mse,
+    "square": square,
 }
 METRICS: dict[str, dict[str, Loss]] = {
     "cross-entropy": {"error": error},
     "stablemax-cross-entropy": {"error": error},
     "mse": {},
+    "square": {"error": error},
 }
 
 
 def unit_of(loss: str | Loss) -> str:
     """The unit of a loss: nats where it is a negative log-probability by name."""
-    return "nats" if isinstance(loss, str) and "error" in METRICS.get(loss, {}) else "units of the loss"
+    return "nats" if isinstance(loss, str) and loss.endswith("cross-entropy") else "units of the loss"
 
 
 def resolve_loss(loss: str | Loss, metrics: Mapping[str, Loss] | None = None) -> tuple[Loss, dict[str, Loss]]:

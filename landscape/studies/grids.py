@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from landscape.geometry.slices import Slice
+from landscape.objective.losses import cross_entropy
 from landscape.objective.objective import Objective
 from landscape.objective.sliced import SlicedObjective
 from landscape.studies.network import Network
@@ -26,7 +27,7 @@ LINE_BLOCK = {"alpha": 8}
 
 def quantities(objective: Objective) -> dict[str, dict[str, str]]:
     """The quantities that a grid stores, with what a reader should know of them."""
-    unit = "nats" if "error" in objective.metrics else "units of the loss"
+    unit = "nats" if objective.loss_function is cross_entropy else "units of the loss"
     described = {"loss": {"long_name": "loss", "units": unit}}
     for name in objective.metrics:
         described[name] = {"long_name": name, "units": "1" if name == "error" else ""}

@@ -20,12 +20,15 @@ from landscape.networks.loop import Resume
 from landscape.networks.parallel import ALONE, Ranks
 from landscape.networks.problem import Problem
 from landscape.networks.progress import TrainingBar
-from landscape.networks.sampling import Shuffle, augment
+from landscape.networks.sampling import augment
 from landscape.networks.training import Trained, TrainingRecipe, check_machine, train
 from landscape.objective.losses import Loss
 from landscape.objective.module import apply_module, copy_module, preserved_rng
 from landscape.objective.objective import Objective
 from landscape.optimizers.registry import make_optimizer, takes_full_batch
+from landscape.studies.network import Network
+from landscape.studies.sharpness.along import MeasureRecorder
+from landscape.studies.sharpness.recipe import SharpnessRecipe
 from landscape.sweeps import store
 from landscape.sweeps.recipe import environment, recipe_hash
 from landscape.sweeps.schema import Variable
@@ -58,6 +61,8 @@ def train_to_files(
     checkpoint_every: int = 0,
     evaluate_every: int = 1,
     evaluate_samples: int | None = None,
+    measures: SharpnessRecipe | None = None,
+    measure_every: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
     autosave_seconds: float = 20.0,
@@ -74,6 +79,9 @@ def train_to_files(
         checkpoint_every: Epochs between further checkpoints, `<name>-epoch0010.safetensors`; 0 for none.
         evaluate_every: Epochs between records of the history; 0 for the end only.
         evaluate_samples: Record the history on a fixed random subset of so many samples of each split; None for all.
+        measures: Measures of sharpness to take along the run.
+        measure_every: Updates between these, from before the first to after the last; 0 for the end only, None for
+            once an epoch.
         overwrite: Replace files of another recipe.
         progress: Whether to show progress on stderr.
         autosave_seconds: Time between saves of the run's state.
@@ -95,6 +103,7 @@ def train_to_files(
     check_training(model, data, loss, recipe, device)
     check_machine(recipe, torch.device(device), ranks)
     _check_single(model, data, recipe)
+    along = _recorder(model, data, loss, recipe, device, measures, measure_every)
     contents = {
         "problem": problem.recipe(),
         "data": data.digest,
@@ -104,6 +113,8 @@ def train_to_files(
     }
     if evaluate_samples is not None:
         contents["evaluate_samples"] = evaluate_samples
+    if along is not None:
+        contents["measures"] = along.recipe()
     identity = {**contents, "problem": problem.identity()}
     signature = recipe_hash(identity)
     history_path = out.with_suffix(".zarr")
@@ -139,6 +150,7 @@ def train_to_files(
         device=device,
         evaluate_every=evaluate_every,
         evaluate_samples=evaluate_samples,
+        recorders=() if along is None else (along,),
         ranks=ranks,
     )
     if not ranks.first:
@@ -148,7 +160,10 @@ def train_to_files(
         return TrainedFiles(out, history_path, fresh=True)
     with store.claim(history_path), TrainingBar(out.stem, show=progress) as bar:
         trained = run(on_epoch=on_epoch, resume=resume, report=bar.report)
-        _write_history(history_path, trained)
+        _write_history(history_path, trained, loss)
+        if along is not None:
+            along.write(history_path, trained.history)
+        store.finish(history_path)
         diverged = trained.history.diverged_at
         if diverged is None:
             save_checkpoint(out, trained.model, header)
@@ -168,6 +183,26 @@ def check_training(model: nn.Module, data: DataSet, loss: str | Loss, recipe: Tr
         objective.on(split).check()
     make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)
     augment(recipe.augmentation, data.train[:2].inputs, torch.Generator())
+
+
+def _recorder(
+    model: nn.Module,
+    data: DataSet,
+    loss: str | Loss,
+    recipe: TrainingRecipe,
+    device: str,
+    measures: SharpnessRecipe | None,
+    every: int | None,
+) -> MeasureRecorder | None:
+    """What takes the measures along the run, tried on a few samples; None if none are asked for."""
+    if measures is None:
+        return None
+    every = recipe.batches(len(data.train)).steps_per_epoch if every is None else every
+    recorder = MeasureRecorder(
+        measures, Network(model, data, loss, device=device), every, recipe.num_steps(len(data.train))
+    )
+    recorder.check()
+    return recorder
 
 
 def _check_single(model: nn.Module, data: DataSet, recipe: TrainingRecipe) -> None:
@@ -207,9 +242,8 @@ def _epoch_files(out: Path, recipe: TrainingRecipe, num_samples: int, every: int
     """The further checkpoints that a run will write, by epoch."""
     if not every:
         return {}
-    per_epoch = Shuffle(num_samples, recipe.batch_size, recipe.seed).steps_per_epoch
-    epochs = recipe.epochs if recipe.steps is None else recipe.steps // per_epoch
-    numbers = range(every, (epochs or 0) + 1, every)
+    epochs = recipe.num_steps(num_samples) // recipe.batches(num_samples).steps_per_epoch
+    numbers = range(every, epochs + 1, every)
     return {number: out.with_name(f"{out.stem}-epoch{number:04d}.safetensors") for number in numbers}
 
 
@@ -227,7 +261,7 @@ def prepare_folder(out: Path) -> None:
         raise RequestError(f"can't write to {out.parent}: {error.strerror or error}; choose another --out") from error
 
 
-def _write_history(path: Path, trained: Trained) -> None:
+def _write_history(path: Path, trained: Trained, loss: str | Loss) -> None:
     """Store the history: node `train` over `step` and `split`."""
     rows = trained.history.rows
     splits = list(trained.samples)
@@ -237,7 +271,7 @@ def _write_history(path: Path, trained: Trained) -> None:
     }
     values |= {name: np.array([row[name] for row in rows]) for name in ("learning_rate", "seconds")}
     values["samples"] = np.array(list(trained.samples.values()), np.int64)
-    units = {**UNITS, "loss": "nats" if "error" in quantities else "units of the loss"}
+    units = {**UNITS, "loss": "nats" if loss == "cross-entropy" else "units of the loss"}
     dims = {"learning_rate": ("step",), "seconds": ("step",), "samples": ("split",)}
     variables = {
         name: Variable(dims.get(name, ("step", "split")), value.dtype.str, {"units": units.get(name, "1")})
@@ -247,4 +281,3 @@ def _write_history(path: Path, trained: Trained) -> None:
     store.add_node(path, "train", coords, variables, {"diverged_at": trained.history.diverged_at})
     for name, value in values.items():
         store.write(path, "train", name, value)
-    store.finish(path)

@@ -29,6 +29,10 @@ class Status(IntEnum):
     STOPPED = 4
 
 
+STATUS_FLAGS = {"flag_values": [int(s) for s in Status], "flag_meanings": " ".join(s.name.lower() for s in Status)}
+"""Attributes of a variable that holds the status."""
+
+
 @dataclass(frozen=True)
 class Variable:
     """One array of a store, allocated ahead and filled with NaN (floats) or 0.
@@ -139,7 +143,7 @@ class Sweep:
     def stored(self) -> dict[str, Variable]:
         """The variables as the store has them: chunked as the tasks, and the status beside them."""
         block = {dim: self.block.get(dim, 1) for dim in self.over}
-        flags = {"flag_values": [int(s) for s in Status], "flag_meanings": " ".join(s.name.lower() for s in Status)}
+        flags = STATUS_FLAGS
         variables = {
             name: Variable(v.dims, v.dtype, v.attrs, {**v.chunks, **block}) for name, v in self.variables.items()
         }

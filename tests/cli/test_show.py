@@ -75,7 +75,8 @@ def test_figure(stores, capsys, tmp_path, store, options):
     ("arguments", "message"),
     [
         (["nowhere.zarr"], "does not exist"),
-        (["three.zarr", "--figure", "a.gif"], ".pdf, .png, .svg, .html, .vts"),
+        (["three.zarr", "--figure", "a.bmp"], ".pdf, .png, .svg, .html, .vts, .gif"),
+        (["three.zarr", "--figure", "a.gif"], ".gif files hold fits by degree"),
         (["three.zarr", "--figure", "a.html"], ".html files hold surfaces"),
         (["line.zarr", "--figure", "a.html"], "needs a surface with 2 axes, this one has 1"),
         (["line.zarr", "--figure", "a.vts"], "needs a surface with 2 or 3 axes, this one has 1"),

@@ -18,6 +18,7 @@ SMALL = {
     "resnet32": {"width": 2},
     "resnet56": {"width": 2},
     "resnet110": {"width": 1},
+    "resnet18k": {"width": 2},
     "preresnet110": {"width": 1},
     "preresnet164": {"width": 1},
     "vgg16": {"width": 4},
@@ -30,6 +31,7 @@ SMALL = {
 #     option-A network by its definition, 3·w·9 + Σ (convolutions + 2 per BatchNorm channel) + classifier.
 #   preresnet: arXiv:1603.05027, table 4 (1.7M both); the exact numbers agree with pytorchcv's zoo
 #     (preresnet110_cifar10, preresnet164bn_cifar10).
+#   resnet18k: arXiv:1912.02292 gives none; those of its definition at k = 64, the usual pre-activated ResNet18.
 #   wrn28-10: arXiv:1605.07146, table 4 (36.5M); the exact numbers agree with pytorchcv's wrn28_10_cifar10.
 #   vgg16: torchvision's vgg16 has 138,357,544 parameters, 123,642,856 of them in its classifier; ours are the
 #     other 14,714,688 and 2·(512² + 512) + 513 per class. BatchNorm adds 2 per channel, 2·4,224.
@@ -41,6 +43,7 @@ PARAMETERS = {
     "resnet32": (464_154, 470_004),
     "resnet56": (853_018, 858_868),
     "resnet110": (1_727_962, 1_733_812),
+    "resnet18k": (11_171_146, 11_217_316),
     "preresnet110": (1_730_522, 1_736_372),
     "preresnet164": (1_703_258, 1_726_388),
     "vgg16": (138_357_544 - 123_642_856 + 2 * (512**2 + 512) + 513 * 10, 14_714_688 + 525_312 + 51_300),

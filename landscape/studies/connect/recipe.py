@@ -27,6 +27,7 @@ class ConnectRecipe(EvaluationRecipe):
     fit: CurveRecipe = field(default_factory=CurveRecipe)
     points: int = 61
     plane: int = 0
+    batchnorm: str | None = field(default="recompute", kw_only=True)
 
     @property
     def policy(self) -> str:

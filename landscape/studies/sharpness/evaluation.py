@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.errors import RequestError
 from landscape.measures.measured import State
 from landscape.measures.registry import LOSS, MEASURES, measure
+from landscape.objective.losses import Loss, unit_of
 from landscape.objective.objective import Objective
 from landscape.studies.grids import Evaluate
-from landscape.studies.sharpness.journal import FileJournal
+from landscape.studies.journal import FileJournal
+from landscape.sweeps.schema import Variable
 
 DENSITY = "hessian_density"
 SKIPPED = (DENSITY, f"{DENSITY}_stderr", f"{DENSITY}_low", f"{DENSITY}_high")
@@ -40,17 +43,36 @@ def variable_dims(names: Any) -> dict[str, tuple[str, ...]]:
     return {key: own for key, own in dims.items() if key not in SKIPPED}
 
 
-def own_coords(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Labels of the measures' own dimensions, as far as their settings tell."""
+def own_coords(measures: Mapping[str, Mapping[str, Any]], num_parameters: int | None = None) -> dict[str, Any]:
+    """Labels of the own dimensions of some measures, as far as they are known before anything is measured.
+
+    Args:
+        measures: Their settings by name.
+        num_parameters: The number D of parameters, which densities ask for.
+    """
     dims = {dim for own in variable_dims(measures).values() for dim in own}
     found: dict[str, Any] = {}
     if "rho" in dims:
         found["rho"] = next(list(one["rho"]) for one in measures.values() if "rho" in one)
     if "k" in dims:
         found["k"] = list(range(1, measures["hessian_top"]["k"] + 1))
+    if "probe" in dims:
+        assert num_parameters is not None
+        found["probe"] = measures[DENSITY]["probes"]
+        found["lanczos"] = min(measures[DENSITY]["steps"], num_parameters)
     if "chain" in dims:
         found["chain"] = measures["local_learning_coefficient"]["chains"]
     return found
+
+
+def check_measures(measures: Mapping[str, Mapping[str, Any]], num_parameters: int) -> None:
+    """Refuse more eigenvalues than there are.
+
+    Raises:
+        RequestError: If so.
+    """
+    if (k := measures.get("hessian_top", {}).get("k", 0)) > num_parameters:
+        raise RequestError(f"{k} eigenvalues were asked for, but the network has {num_parameters} parameters: lower k")
 
 
 def described(name: str, measures: Any, unit: str) -> tuple[str, str]:
@@ -70,6 +92,28 @@ def described(name: str, measures: Any, unit: str) -> tuple[str, str]:
         units = f"{unit} / distance²"
     words = {"": entry.words, "stderr": f"standard error of the {entry.words}"}
     return words.get(part, f"{part} of the {entry.words}"), units
+
+
+def measure_variables(
+    measures: Mapping[str, Mapping[str, Any]], over: tuple[str, ...], loss: str | Loss
+) -> dict[str, Variable]:
+    """A variable for each result of some measures, all but densities.
+
+    Args:
+        measures: Their settings by name.
+        over: Dimensions that say where they are taken.
+        loss: Name of the loss, or the function.
+    """
+    return {
+        name: Variable((*over, *own), attrs=measure_attrs(name, measures, loss))
+        for name, own in variable_dims(measures).items()
+    }
+
+
+def measure_attrs(name: str, measures: Any, loss: str | Loss) -> dict[str, str]:
+    """What a reader should know of a variable of some measures."""
+    words, units = described(name, measures, unit_of(loss))
+    return {"long_name": words, "units": units}
 
 
 def sharpness_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
