@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from landscape.errors import RequestError
@@ -36,6 +38,13 @@ def _points(data: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
         name = ", ".join(f"{words(dim)} {_label(value)}" for dim, value in zip(dims, values, strict=True))
         found.append((name, data.sel(dict(zip(dims, values, strict=True)))))
     return found
+
+
+def _colours(count: int) -> list[str]:
+    """A colour for each point; of many a ramp, so that none comes twice."""
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return [to_hex(one) for one in colormaps["viridis"](np.linspace(0, 0.92, count))]
 
 
 def _label(value: Any) -> str:
@@ -68,7 +77,7 @@ def grok_figure(tree: xr.DataTree) -> StyledFigure:
     width = COLUMN if len(columns) == 1 else min(PAGE, 0.8 + 1.9 * len(columns))
     figure = new_figure(width, 0.5 + 1.25 * len(rows) + 0.25)
     panels = figure.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
-    colours = [COLOURS[k % len(COLOURS)] for k in range(len(points))] if not wide else None
+    colours = None if wide else _colours(len(points))
     for column, group in enumerate(columns):
         for row, name in enumerate(rows):
             axes = panels[row, column]
@@ -146,7 +155,7 @@ def _finish(panels: np.ndarray, rows: Sequence[str], data: xr.Dataset) -> None:
             for each in panels[row]:
                 log_axis(each)
     styles = [Line2D([], [], color="0.3", ls=line, label=name) for name, line in NORMS.values()]
-    panels[-1, 0].legend(handles=styles, loc="lower left")
+    panels[-1, 0].legend(handles=styles, loc="lower left", frameon=True, edgecolor="none", borderpad=0.1)
     for axes in panels[-1]:
         axes.set_xlabel("step")
     panels[0, 0].figure.align_ylabels(list(panels[:, 0]))
@@ -190,7 +199,7 @@ def milestones_figure(tree: xr.DataTree) -> StyledFigure:
     handles = []
     for number, group in enumerate(groups):
         one = found.sel(dict(zip(dims[:-1], group, strict=True)))
-        colour = COLOURS[number % len(COLOURS)]
+        colour = _colours(len(groups))[number]
         for event, mark in (("memorised_step", "s"), ("grokked_step", "o")):
             _events(axes, places, one, event, mark, colour)
         if group:

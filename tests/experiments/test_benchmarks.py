@@ -10,6 +10,8 @@ BENCHMARKS = {
     "certified": ["--data", "digits", "--epochs", "1", "--samples", "150", "--size", "17", "--points", "6"],
     "curve_step": ["--repetitions", "2", "--steps", "1"],
     "eigenpairs": ["--samples", "40", "--batch-size", "20", "--k", "1"],
+    "grok_runs": ["--seeds", "1", "--steps", "10", "--turns", "0"],
+    "grok_step": ["--repetitions", "1", "--steps", "1", "--batch-size", "8"],
     "hvp": ["--repetitions", "1", "--products", "2", "--samples", "40", "--batch-size", "20"],
     "muon": ["--repetitions", "1", "--seconds", "0.001", "--size", "12 of 64x64"],
     "sam": ["--repetitions", "1", "--steps", "1", "--batch-size", "8"],

@@ -6,8 +6,8 @@ import torch
 import xarray
 from torch.nn import functional as F
 
-import landscape
 from landscape.errors import RequestError
+from landscape.figures import milestones
 from landscape.measures.registry import measure
 from landscape.networks.checkpoint import load_checkpoint, load_into
 from landscape.networks.problem import Problem
@@ -116,7 +116,7 @@ def test_the_default_recipe_groks_and_stops(grokked):
     assert np.isnan(test[ended:]).all()
     assert (test[ended - 10 : ended] >= 0.95).all()
     assert test[ended - 11] < 0.95  # it stopped as soon as it had held it for ten records
-    events = landscape.figures.milestones(found).sel(seed=1)
+    events = milestones(found).sel(seed=1)
     assert 300 < int(events["grokked_step"]) < 700
     assert 20 < int(events["memorised_step"]) < 60
     assert one["seconds"].max() < 30  # 2 s where nothing else runs
@@ -124,7 +124,7 @@ def test_the_default_recipe_groks_and_stops(grokked):
 
 def test_checkpoints_of_moments(grokked):
     folder, found = grokked
-    events = landscape.figures.milestones(found).sel(seed=1)
+    events = milestones(found).sel(seed=1)
     files = {path.name for path in (folder / "g-checkpoints").iterdir()}
     numbered = {f"seed=1-step={step}.safetensors" for step in found["step"].values[::30] if step <= events["last_step"]}
     assert files == {"seed=1-memorised.safetensors", "seed=1-grokked.safetensors"} | numbered
@@ -136,7 +136,7 @@ def test_checkpoints_of_moments(grokked):
 def test_stopping_leaves_a_run_as_it_is(tmp_path, grokked):
     """A run that goes on has the same records up to where the other stopped."""
     _, found = grokked
-    last = int(landscape.figures.milestones(found)["last_step"].sel(seed=1))
+    last = int(milestones(found)["last_step"].sel(seed=1))
     whole = grok(GrokRecipe(seeds=(1,), hold=0, steps=last), tmp_path / "w.zarr", progress=False)["grok"].load()
     both = np.intersect1d(whole["step"], found["step"])
     both = both[both <= last]
@@ -168,13 +168,20 @@ def test_softmax_collapse_is_seen():
         assert values["accuracy"] == [0.75, 0.75]
 
 
+def test_a_loss_of_ones_own(tmp_path):
+    problem = Problem("quadratic", "modular", "landscape.objective.losses:cross_entropy", data_settings={"modulus": 7})
+    found = node(tmp_path, problem=problem, steps=2)
+    assert np.isfinite(found["accuracy"]).all()
+    assert found["loss"].attrs["units"] == "units of the loss"
+
+
 def test_a_diverged_run_is_a_value(tmp_path):
     found = node(tmp_path, optimizer="sgd", hyperparameters={"lr": 1e9}, measures=("sam_sharpness",)).sel(seed=0)
     status = found["status"].values
     assert status[0] == 1
     assert status[-1] == 2
     assert set(status) == {1, 2}
-    assert bool(landscape.figures.milestones(found.expand_dims("seed"))["diverged"].all())
+    assert bool(milestones(found.expand_dims("seed"))["diverged"].all())
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -258,4 +265,4 @@ def test_two_processes_make_the_same_store(tmp_path):
 @pytest.mark.slow
 def test_eight_seeds_grok(tmp_path):
     found = grok(GrokRecipe(seeds=tuple(range(8))), tmp_path / "g.zarr", progress=False)["grok"].load().to_dataset()
-    assert bool(landscape.figures.milestones(found)["grokked"].all())
+    assert bool(milestones(found)["grokked"].all())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscape.networks.datasets import DataSet
 from landscape.networks.loop import History, Row
-from landscape.objective.losses import Loss
+from landscape.objective.losses import Loss, error
 from landscape.objective.objective import Objective
 from landscape.studies.grok.probes import Look, Probe
 from landscape.studies.grok.recipe import GrokRecipe
@@ -52,6 +52,7 @@ class Recorder:
             model,
             self._data.train,
             self._loss,
+            metrics={"error": error},
             device=self._device,
             dtype=next(model.parameters()).dtype,
             batch_size=EVALUATED_AT_ONCE,

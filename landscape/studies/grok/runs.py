@@ -90,6 +90,8 @@ def place(recipe: GrokRecipe, name: str) -> tuple[str, str]:
     Raises:
         RequestError: If it is unknown, or belongs to several.
     """
+    if name == "seed":
+        raise RequestError("'seed' can't be swept: --seeds N says how many there are, --seed N which is the first")
     family, dot, key = name.partition(".")
     if dot and family in ("model", "data", "optimizer"):
         return family, key
@@ -102,7 +104,6 @@ def place(recipe: GrokRecipe, name: str) -> tuple[str, str]:
         family: {key for one in alternatives(recipe, family) for key in _known(family, one)}
         for family in ("model", "data", "optimizer")
     }
-    known["data"].discard("seed")
     owners = [family for family, names in known.items() if name in names]
     if len(owners) > 1:
         raise RequestError(

@@ -106,10 +106,8 @@ class GrokStudy(Study):
 
     def _check_names(self) -> None:
         """A swept setting labels an axis, which may not be called as another axis or a variable."""
-        own = {*self.quantities, *self.coords.keys() - self.settings.sweep.keys(), "status"}
+        own = {*self.quantities, *(dim for probe in self.probes for dim in probe.coords()), "status"}
         for name in self.settings.sweep:
-            if name == "seed":
-                raise RequestError("'seed' can't be swept: --seeds N says how many there are, --seed N the first")
             family, _ = place(self.settings, name)
             if name in own:
                 raise RequestError(
