@@ -9,6 +9,7 @@ from click.testing import CliRunner
 BENCHMARKS = {
     "certified": ["--data", "digits", "--epochs", "1", "--samples", "150", "--size", "17", "--points", "6"],
     "curve_step": ["--repetitions", "2", "--steps", "1"],
+    "descent": ["--repetitions", "1", "--functions", "5", "--steps", "1"],
     "eigenpairs": ["--samples", "40", "--batch-size", "20", "--k", "1"],
     "hvp": ["--repetitions", "1", "--products", "2", "--samples", "40", "--batch-size", "20"],
     "muon": ["--repetitions", "1", "--seconds", "0.001", "--size", "12 of 64x64"],
