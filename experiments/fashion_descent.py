@@ -46,17 +46,17 @@ class Recipe:
 
     data: str = "fashion_mnist"
     noise: tuple[float, ...] = (0.0, 0.2)
-    test_samples: int = 2000
+    test_samples: int = 1000
     features: tuple[int, ...] = (
-        *(6, 12, 25, 50, 100, 150, 200, 250, 300, 350, 400, 440, 470, 490),
-        *(500, 510, 530, 560, 600, 700, 900, 1300, 2000, 5000),
+        *(6, 12, 25, 50, 100, 150, 200, 250, 300, 350, 375, 390),
+        *(400, 410, 430, 460, 500, 700, 1000, 2000, 4000),
     )
-    feature_samples: int = 500
+    feature_samples: int = 400
     ridge: tuple[float, ...] = (0.0, 0.1)
     feature_repetitions: int = 2
-    widths: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 20, 32, 64)
+    widths: tuple[int, ...] = (1, 2, 4, 6, 8, 12, 24, 64)
     width_samples: int = 400
-    width_repetitions: int = 2
+    width_repetitions: int = 1
     lr: float = 0.001
     steps: int = 1500
     measures: tuple[str, ...] = ("hessian_max", "hessian_trace")

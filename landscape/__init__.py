@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from landscape.objective.objective import Objective
     from landscape.optimizers.registry import make_optimizer
     from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect, load_curve
+    from landscape.studies.descent import (
+        EpochRecipe,
+        FeaturesRecipe,
+        PolynomialRecipe,
+        SamplesRecipe,
+        WidthRecipe,
+        descent,
+    )
     from landscape.studies.grok import GrokRecipe, grok
     from landscape.studies.sharpness import SharpnessRecipe, sharpness
     from landscape.studies.surface import SurfaceRecipe, surface
@@ -31,15 +39,21 @@ _HOMES = {
     "Bezier": "landscape.geometry.slices",
     "ConnectRecipe": "landscape.studies.connect",
     "CurveRecipe": "landscape.studies.connect",
+    "EpochRecipe": "landscape.studies.descent",
+    "FeaturesRecipe": "landscape.studies.descent",
     "GrokRecipe": "landscape.studies.grok",
     "Line": "landscape.geometry.slices",
     "Objective": "landscape.objective.objective",
     "Polyline": "landscape.geometry.slices",
+    "PolynomialRecipe": "landscape.studies.descent",
+    "SamplesRecipe": "landscape.studies.descent",
     "SharpnessRecipe": "landscape.studies.sharpness",
     "SurfaceRecipe": "landscape.studies.surface",
     "TrainingRecipe": "landscape.networks.training",
+    "WidthRecipe": "landscape.studies.descent",
     "build_model": "landscape.networks.models",
     "connect": "landscape.studies.connect",
+    "descent": "landscape.studies.descent",
     "draw": "landscape.figures",
     "grok": "landscape.studies.grok",
     "load_checkpoint": "landscape.networks.checkpoint",
@@ -57,15 +71,21 @@ __all__ = [
     "Bezier",
     "ConnectRecipe",
     "CurveRecipe",
+    "EpochRecipe",
+    "FeaturesRecipe",
     "GrokRecipe",
     "Line",
     "Objective",
     "Polyline",
+    "PolynomialRecipe",
+    "SamplesRecipe",
     "SharpnessRecipe",
     "SurfaceRecipe",
     "TrainingRecipe",
+    "WidthRecipe",
     "build_model",
     "connect",
+    "descent",
     "draw",
     "grok",
     "load_checkpoint",

@@ -98,7 +98,7 @@ def _shape(found: Landmarks) -> str:
     if found.peak is None:
         return "nothing of the peak"
     exact = "exactly" if found.peak == found.theory else f"near ({_count(found.peak)}), not at"
-    return f"the U, the second descent, and the peak {exact} as many features as samples"
+    return f"the U, the second descent, and the peak {exact} where there are as many features as samples"
 
 
 def fashion_caption(tree: xr.DataTree, node: str) -> str:

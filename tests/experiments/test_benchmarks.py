@@ -9,6 +9,7 @@ from click.testing import CliRunner
 BENCHMARKS = {
     "certified": ["--data", "digits", "--epochs", "1", "--samples", "150", "--size", "17", "--points", "6"],
     "curve_step": ["--repetitions", "2", "--steps", "1"],
+    "descent": ["--repetitions", "1", "--functions", "5", "--steps", "1"],
     "eigenpairs": ["--samples", "40", "--batch-size", "20", "--k", "1"],
     "grok_runs": ["--seeds", "1", "--steps", "10", "--turns", "0"],
     "grok_step": ["--repetitions", "1", "--steps", "1", "--batch-size", "8"],

@@ -113,3 +113,12 @@ def test_losses_by_name():
 def test_errors_of_the_loss_itself_say_what_went_in():
     with pytest.raises(RequestError, match=r"the loss can't take the model's outputs \(3, 2\) with targets \(4,\)"):
         per_sample(cross_entropy, torch.zeros(3, 2), torch.zeros(4, dtype=torch.long), 4, "loss")
+
+
+def test_square_is_the_squared_distance_from_one_hot_labels():
+    outputs = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 2, 1, 1, 0])
+    one_hot = torch.eye(3, dtype=torch.float64)[targets]
+    loss, metrics = resolve_loss("square")
+    torch.testing.assert_close(loss(outputs, targets), mse(outputs, one_hot))
+    assert list(metrics) == ["error"]

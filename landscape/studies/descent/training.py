@@ -22,10 +22,12 @@ from landscape.networks.sampling import mix
 from landscape.networks.training import Trained, train
 from landscape.objective.objective import Objective
 from landscape.studies.descent.complexity import largest
+from landscape.studies.descent.durations import EpochRecipe, SamplesRecipe
 from landscape.studies.descent.growth import grow
-from landscape.studies.descent.networks import EpochRecipe, NetworkRecipe, SamplesRecipe, WidthRecipe
+from landscape.studies.descent.networks import NetworkRecipe
 from landscape.studies.descent.recipe import SPLITS, Evaluate
 from landscape.studies.descent.supervision import subset
+from landscape.studies.descent.width import WidthRecipe
 from landscape.studies.journal import FileJournal
 from landscape.sweeps.recipe import recipe_hash
 
