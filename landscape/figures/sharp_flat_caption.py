@@ -42,7 +42,7 @@ def sharp_flat_caption(tree: xr.DataTree, node: str) -> str:
         f"measures): {_listed(found)}. On the plane of filter-normalised directions the loss has risen by {RISE:g} nat "
         f"at a mean radius of {_radius(radii, 'sgd')} (SGD) and {_radius(radii, 'sam')} (SAM). "
         "Above: the training loss over the same random directions, filter-normalised for each network, of the first "
-        "seed; height and colour are one log-like scale for both. Middle: train (solid) and test (dashed) loss along the "
+        "seed; height and colour are one log-like scale. Middle: train (solid) and test (dashed) loss along the "
         "first of these directions, the gap shaded, and the loss along each Hessian's top eigenvector; first seed "
         "strong, others faint, bands are 95 % intervals. Below: dots are seeds, diamonds their means; bars on dots are "
         "95 % intervals of what is random in the measure itself. Largest rises are what a few steps of ascent found, "
