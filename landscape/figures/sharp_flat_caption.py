@@ -18,6 +18,7 @@ ANSWERS = {
     "disagree": "the measures disagree",
     "undecided": "it is undecided which minimum is wider",
 }
+SETTINGS = {"lr": "learning rate", "momentum": "momentum", "weight_decay": "weight decay"}
 
 
 def sharp_flat_caption(tree: xr.DataTree, node: str) -> str:
@@ -76,11 +77,12 @@ def _training(recipe: dict[str, Any]) -> str:
     some = f"{samples:,} images of {data}" if samples else data
     length = f"{sgd['epochs']} epochs" if sgd["epochs"] else f"{sgd['steps']} steps"
     settings = sgd["hyperparameters"]
+    told = ", ".join(f"{words} {settings[name]:g}" for name, words in SETTINGS.items() if name in settings)
+    measured = recipe["sharpness"]["samples"]
     return (
-        f"The same {problem['model']} on {some}, trained by SGD (learning rate {settings['lr']:g}, momentum "
-        f"{settings['momentum']:g}, weight decay {settings['weight_decay']:g}) and by SAM around it (ρ = "
+        f"The same {problem['model']} on {some}, trained by SGD ({told}) and by SAM around it (ρ = "
         f"{sam['hyperparameters']['rho']:g}): {length} on the same batches from the same weights, so that SAM computed "
-        "twice as many gradients."
+        f"twice as many gradients. Measures are taken on {f'{measured:,}' if measured else 'all'} training samples."
     )
 
 
