@@ -136,6 +136,7 @@ PRESETS = {
             MEASURES,
             RADII,
             samples=1000,
+            batchnorm="checkpoint",
             settings={
                 "steps": 5,
                 "restarts": 0,

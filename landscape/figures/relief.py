@@ -55,9 +55,7 @@ def relief_figure(
     return figure
 
 
-def relief_axes(
-    axes: Any, values: xr.DataArray, computed: np.ndarray, scale: Scale, title: str, height: str = "log"
-) -> None:
+def relief_axes(axes: Any, values: xr.DataArray, computed: np.ndarray, scale: Scale, title: str) -> None:
     """One surface; points that aren't finite or not computed leave holes.
 
     Args:
@@ -66,12 +64,11 @@ def relief_axes(
         computed: Which points are done, same shape.
         scale: Colours, and heights up to its last level.
         title: Of the panel.
-        height: `log` for heights on the scale's own log-like axis, `linear` for the values themselves.
     """
     alpha, beta = (values[axis].values for axis in ("alpha", "beta"))
     shown = computed & np.isfinite(values.values)
     measured = np.where(shown, values.values, np.nan)
-    heights = scale.relief(measured, height)
+    heights = scale.relief(measured)
     corners = np.stack([measured[:-1, :-1], measured[1:, :-1], measured[:-1, 1:], measured[1:, 1:]])
     colours = scale.mappable.to_rgba(np.exp(np.log(np.maximum(corners, 1e-300)).mean(axis=0)))
     across, upward = np.meshgrid(alpha, beta)
@@ -84,11 +81,10 @@ def relief_axes(
     stride = max(1, len(alpha) // FINEST)
     axes.plot_surface(across, upward, heights, facecolors=colours, rstride=stride, cstride=stride, **drawn)
     levels = scale.levels
-    places = scale.relief(levels, height)
+    places = scale.height(levels).filled(0)
     kept = np.linspace(0, len(levels) - 1, min(5, len(levels))).round().astype(int)
-    axes.set_zlim(places[0], places[-1])
-    if height == "log":
-        axes.set_zticks(places[kept], [f"{levels[k]:g}" for k in kept])
+    axes.set_zlim(0, places[-1])
+    axes.set_zticks(places[kept], [f"{levels[k]:g}" for k in kept])
     axes.set_xlabel(LETTERS["alpha"])
     axes.set_ylabel(LETTERS["beta"])
     axes.set_title(title)

@@ -20,11 +20,11 @@ from landscape.figures.scale import scale_of
 from landscape.figures.sections import Z
 from landscape.figures.sharpness import FLOOR, density_band
 from landscape.figures.style import INK, PAGE, StyledFigure, in_style, new_figure, number, split_line
+from landscape.figures.surface import BANDS, CAP
 from landscape.figures.widths import YARDSTICKS, called, ratios, yardsticks
 
-CAP = 5.0
-"""Nats above which surfaces are cut."""
-BANDS = 10
+HIGHEST = 5.0
+"""Nats up to which lines are drawn."""
 FAINT = 0.3
 """Opacity of the seeds beside the first."""
 GROUND = ("0.35", "#0072b2")
@@ -70,11 +70,11 @@ def _surfaces(part: SubFigure, surface: xr.Dataset, networks: xr.Dataset) -> Non
     for position, method in enumerate(methods):
         own = networks.isel(method=position, seed=0)
         told = ", ".join(
-            f"{split} error {100 * float(own['error'].sel(split=split)):.1f} %" for split in own["split"].values
+            f"{split} error {100 * float(own['error'].sel(split=split)):.2f} %" for split in own["split"].values
         )
         with mpl.rc_context({"grid.linewidth": 0.4, "grid.color": "0.85"}):
             axes: Any = part.add_axes((0.01 + 0.435 * position, 0.06, 0.43, 0.89), projection="3d")
-        relief_axes(axes, loss.isel(method=position), computed[position], scale, "", height="linear")
+        relief_axes(axes, loss.isel(method=position), computed[position], scale, "")
         axes.set_box_aspect((1, 1, 0.72), zoom=1.12)
         part.text(0.225 + 0.435 * position, 0.965, f"{_name(method)}: {told}", ha="center", va="center", fontsize=7.5)
     bar = part.add_axes((0.895, 0.16, 0.016, 0.66))
@@ -103,7 +103,7 @@ def gap_axes(panels: Sequence[Axes], line: xr.Dataset) -> None:
             axes.fill_between(first["alpha"], low, high, color=look.color, alpha=0.12, lw=0)
         axes.set_title(f"{_name(method)}, random direction")
         axes.set_xlabel("α (filter-normalised)")
-        axes.set_ylim(0, CAP)
+        axes.set_ylim(0, HIGHEST)
         axes.set_xlim(*line["alpha"].values[[0, -1]])
     panels[0].set_ylabel("loss (nats)")
     panels[1].tick_params(labelleft=False)
@@ -136,7 +136,7 @@ def eigenvector_axes(axes: Axes, line: xr.Dataset) -> None:
         handles.append(Line2D([], [], color=look.color, label=look.label))
     axes.set_title("top eigenvector, train")
     axes.set_xlabel("distance in weight space")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, HIGHEST)
     axes.set_xlim(*line["alpha"].values[[0, -1]])
     axes.set_ylabel("loss (nats)")
     axes.legend(handles=handles, loc="upper center")

@@ -18,6 +18,7 @@ ANSWERS = {
     "disagree": "the measures disagree",
     "undecided": "it is undecided which minimum is wider",
 }
+SETTINGS = {"lr": "learning rate", "momentum": "momentum", "weight_decay": "weight decay"}
 
 
 def sharp_flat_caption(tree: xr.DataTree, node: str) -> str:
@@ -35,16 +36,18 @@ def sharp_flat_caption(tree: xr.DataTree, node: str) -> str:
     radii = values["value"].sel(yardstick="radius").mean("seed")
     return (
         f"{_training(recipe)} {_results(networks)} "
-        f"In units of the weights (after normalisation) {answer(kinds[True], found)} "
+        f"Is SAM's minimum wider after normalisation? In units of the weights {answer(kinds[True], found)} "
         f"In raw distance {answer(kinds[False], found)} "
         f"Ratios SAM/SGD, geometric means over {count} seeds with their range in the paired 95 % interval (Student's t "
         f"on logarithms, {count - 1} degree{'s' if count > 2 else ''} of freedom; not corrected for the number of "
         f"measures): {_listed(found)}. On the plane of filter-normalised directions the loss has risen by {RISE:g} nat "
         f"at a mean radius of {_radius(radii, 'sgd')} (SGD) and {_radius(radii, 'sam')} (SAM). "
         "Above: the training loss over the same random directions, filter-normalised for each network, of the first "
-        "seed, on one scale. Middle: train (solid) and test (dashed) loss along the first of these directions, the gap "
-        "shaded, and the loss along each Hessian's top eigenvector; first seed strong, others faint, bands are 95 % "
-        "intervals. Below: dots are seeds, diamonds their means; bars on dots are each measure's own standard errors."
+        "seed; height and colour are one log-like scale. Middle: train (solid) and test (dashed) loss along the "
+        "first of these directions, the gap shaded, and the loss along each Hessian's top eigenvector; first seed "
+        "strong, others faint, bands are 95 % intervals. Below: dots are seeds, diamonds their means; bars on dots are "
+        "95 % intervals of what is random in the measure itself. Largest rises are what a few steps of ascent found, "
+        "lower bounds of the maximum."
     )
 
 
@@ -74,11 +77,12 @@ def _training(recipe: dict[str, Any]) -> str:
     some = f"{samples:,} images of {data}" if samples else data
     length = f"{sgd['epochs']} epochs" if sgd["epochs"] else f"{sgd['steps']} steps"
     settings = sgd["hyperparameters"]
+    told = ", ".join(f"{words} {settings[name]:g}" for name, words in SETTINGS.items() if name in settings)
+    measured = recipe["sharpness"]["samples"]
     return (
-        f"The same {problem['model']} on {some}, trained by SGD (learning rate {settings['lr']:g}, momentum "
-        f"{settings['momentum']:g}, weight decay {settings['weight_decay']:g}) and by SAM around it (ρ = "
+        f"The same {problem['model']} on {some}, trained by SGD ({told}) and by SAM around it (ρ = "
         f"{sam['hyperparameters']['rho']:g}): {length} on the same batches from the same weights, so that SAM computed "
-        "twice as many gradients."
+        f"twice as many gradients. Measures are taken on {f'{measured:,}' if measured else 'all'} training samples."
     )
 
 

@@ -170,7 +170,7 @@ def test_figure_and_caption(experiment, tree, tmp_path):
     drawn = experiment.figure(tree)
     drawn.savefig(tmp_path / "a.pdf")
     assert "nan" not in (caption := experiment.caption(tree))
-    assert "In units of the weights (after normalisation)" in caption
+    assert "Is SAM's minimum wider after normalisation? In units of the weights" in caption
     assert "twice as many gradients" in caption
 
 
