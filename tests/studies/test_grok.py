@@ -57,9 +57,9 @@ def test_a_run_is_plain_training(tmp_path):
 
 
 def test_the_store(tmp_path):
-    settings = {"seeds": (0, 5), "sweep": {"weight_decay": ("0", "0.5"), "optimizer": ("adamw", "sgd", "muon")}}
+    settings = {"seeds": (0, 5), "sweep": {"weight_decay": ("0", "0.5"), "optimizer": ("sgd", "muon")}}
     measures = {"measures": ("sam_sharpness", "hessian_top"), "rho": (0.1, 0.05), "measure_settings": {"k": 2}}
-    found = node(tmp_path, **settings, **measures, measure_every=4)
+    found = node(tmp_path, **settings, **measures, measure_every=8)
     swept = ("seed", "weight_decay", "optimizer")
     assert found["loss"].dims == (*swept, "split", "step")
     assert found["status"].dims == (*swept, "step")
@@ -67,7 +67,7 @@ def test_the_store(tmp_path):
     assert found["hessian_top"].dims == found["hessian_top_stderr"].dims == (*swept, "k", "measured_step")
     assert found["weight_decay"].values.tolist() == [0, 0.5]
     assert found["rho"].values.tolist() == [0.05, 0.1]
-    assert found["measured_step"].values.tolist() == found["step"].values[::4].tolist()
+    assert found["measured_step"].values.tolist() == found["step"].values[::8].tolist()
     assert (found["status"] == 1).all()
     assert all(np.isfinite(found[name]).all() for name in found.data_vars)
     assert found["loss"].attrs == {"long_name": "loss", "units": "nats"}
