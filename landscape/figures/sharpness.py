@@ -181,6 +181,8 @@ def measures_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
     axes = figure.subplots()
     alone = data.sizes["checkpoint"] == 1
     _dots(axes, rows, np.array([1.0 if alone else values[0] for _, values, _ in rows]))
+    if not alone:
+        axes.axvline(1, color="0.7", lw=0.5, zorder=0)
     axes.set_xlabel("value, each in its own unit" if alone else f"relative to {_handles(data)[0].get_label()}")
     figure.legend(handles=_handles(data), loc="outside lower center", ncols=3)
     return figure
@@ -206,5 +208,4 @@ def _dots(axes: Axes, rows: list[tuple[str, np.ndarray, np.ndarray]], units: np.
     elif high > 2 * low:
         axes.set_xscale("log")
     axes.margins(x=0.08)
-    axes.axvline(1, color="0.7", lw=0.5, zorder=0)
     axes.grid(axis="y", color="0.9", lw=0.4)
