@@ -57,10 +57,10 @@ def test_a_killed_run_goes_on_to_the_same_measures(run, work):
             raise GeneratorExit
         return flat(*arguments, **settings)
 
-    from landscape.studies.sharpness.along import flat
+    from landscape.studies.sharpness.evaluation import flat
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("landscape.studies.sharpness.along.flat", stop)
+        patch.setattr("landscape.studies.sharpness.evaluation.flat", stop)
         with pytest.raises(GeneratorExit):
             run(*command)
     assert (work / ".new.safetensors.partial").exists()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 
-from landscape.errors import RequestError
-from landscape.measures.measured import State
+from landscape.errors import RequestError, WorkError
+from landscape.measures.measured import State, forgetful
 from landscape.measures.registry import LOSS, MEASURES, measure
 from landscape.objective.losses import Loss, unit_of
 from landscape.objective.objective import Objective
@@ -31,6 +32,22 @@ def flat(
     more = {f"{name}_{part}": value for part, value in found.more.items()}
     values = {name: found.value, f"{name}_stderr": found.stderr, **more}
     return {key: value for key, value in values.items() if key not in SKIPPED}
+
+
+def flat_along(measures: Mapping[str, Mapping[str, Any]], objective: Objective, seed: int) -> dict[str, np.ndarray]:
+    """All measures of the objective's own weights on the way of a run; NaN, a scalar, for what has diverged.
+
+    Args:
+        measures: Their settings by name.
+        objective: The loss.
+        seed: Decides what is random in each.
+    """
+    found = dict.fromkeys(variable_dims(measures), np.array(np.nan))
+    if bool(objective.theta.isfinite().all()):
+        for name, settings in measures.items():
+            with suppress(WorkError):  # a product that is not finite, at weights that still are
+                found |= flat(name, objective, settings, seed, forgetful)
+    return found
 
 
 def variable_dims(names: Any) -> dict[str, tuple[str, ...]]:
