@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from landscape.errors import RequestError
-from landscape.networks.splits import DataSet, Split
+from landscape.networks.splits import DataSet, divide
 from landscape.settings import Count, Range, Seed
 
 Share = Annotated[float, Range(0, 1, open=True)]
@@ -159,14 +159,7 @@ def _divide(
         "one-hot": lambda: F.one_hot(symbols, num_classes).flatten(1).float(),
         "signs": lambda: 1.0 - 2.0 * symbols.float(),
     }[encoding]()
-    everything = Split(inputs, labels)
-    return DataSet(
-        name,
-        train=everything[:num_train],
-        test=everything[num_train:],
-        num_classes=num_classes,
-        source=f"generated, seed {seed}",
-    )
+    return divide(name, inputs, labels, num_train, num_classes, seed)
 
 
 ALGORITHMIC: dict[str, Callable[..., DataSet]] = {"modular": modular, "permutations": permutations, "parity": parity}

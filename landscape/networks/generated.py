@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.networks.algorithmic import ALGORITHMIC
-from landscape.networks.splits import DataSet, Split
+from landscape.networks.splits import DataSet, divide
 from landscape.settings import Count, NonNegative, Seed
 
 
@@ -39,7 +39,7 @@ def regression(
     inputs = _normal((num_samples + num_test, num_features), generator)
     weights = _normal((num_features, 1), generator) / math.sqrt(num_features)
     targets = inputs @ weights + noise * _normal((len(inputs), 1), generator)
-    return _divide("regression", inputs, targets, num_samples, None, seed)
+    return divide("regression", inputs, targets, num_samples, None, seed)
 
 
 def polynomial(
@@ -70,7 +70,7 @@ def polynomial(
         values.append(((2 * k + 1) * inputs * values[k] - k * values[k - 1]) / (k + 1))
     targets = torch.cat(values, dim=1) @ coefficients[:, None]
     targets = targets + noise * _normal((len(inputs), 1), generator)
-    return _divide("polynomial", inputs, targets, num_samples, None, seed)
+    return divide("polynomial", inputs, targets, num_samples, None, seed)
 
 
 def shapes1d(
@@ -116,24 +116,12 @@ def shapes1d(
     signals = (waves * amplitudes[labels][:, None]).sum(-1) * ((place >= 0) & (place <= 1))
     signals = uniform(0.7, 1.3) * signals + uniform(-0.5, 0.5) * (grid - 0.5)
     signals = signals + noise * _normal((count, num_features), generator)
-    return _divide("shapes1d", signals[:, None].float(), labels, num_samples, 10, seed)
+    return divide("shapes1d", signals[:, None].float(), labels, num_samples, 10, seed)
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Standard normal numbers in float64."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def _divide(name: str, inputs: Tensor, targets: Tensor, num_train: int, num_classes: int | None, seed: int) -> DataSet:
-    """The first samples for training, the rest for the test."""
-    everything = Split(inputs, targets)
-    return DataSet(
-        name,
-        train=everything[:num_train],
-        test=everything[num_train:],
-        num_classes=num_classes,
-        source=f"generated, seed {seed}",
-    )
 
 
 GENERATED: dict[str, Callable[..., DataSet]] = {

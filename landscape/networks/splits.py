@@ -196,6 +196,21 @@ class DataSet:
         return replace(self, train=Split(self.train.inputs, targets), source=source)
 
 
+def divide(name: str, inputs: Any, targets: Tensor, num_train: int, num_classes: int | None, seed: int) -> DataSet:
+    """A generated data set whose first samples are for training, the rest for the test.
+
+    Args:
+        name: As for `DataSet`.
+        inputs: As for `Split`.
+        targets: As for `Split`.
+        num_train: Number of training samples.
+        num_classes: As for `DataSet`.
+        seed: From which it was generated.
+    """
+    everything = Split(inputs, targets)
+    return DataSet(name, everything[:num_train], everything[num_train:], num_classes, f"generated, seed {seed}")
+
+
 def _check_split(what: str, split: Split, num_classes: int | None) -> None:
     """Refuse contents that nothing could be trained on."""
     targets = split.targets

@@ -11,10 +11,13 @@ from landscape.figures import milestones
 from landscape.measures.registry import measure
 from landscape.networks.checkpoint import load_checkpoint, load_into
 from landscape.networks.problem import Problem
+from landscape.networks.sampling import mix
 from landscape.networks.training import TrainingRecipe
+from landscape.objective.curvature import Hessian
 from landscape.objective.objective import Objective
 from landscape.optimizers.registry import OPTIMIZERS
 from landscape.studies.grok import GrokRecipe, grok
+from landscape.studies.grok.evaluation import MEASURES
 from landscape.studies.grok.probes import Fit, Look
 from landscape.studies.grok.runs import make_run, place
 
@@ -88,13 +91,30 @@ def test_measures_are_those_of_the_checkpoint(tmp_path):
         objective = Objective(load_into(problem.build_model(data), checkpoint), data.train, batch_size=4096)
         one = found.sel(seed=0, measured_step=step)
         for name in ("hessian_max", "hessian_trace"):
-            direct = measure(name, objective)
+            direct = measure(name, objective, generator=torch.Generator().manual_seed(mix(0, MEASURES)))
             assert float(one[name]) == pytest.approx(float(direct.value), rel=1e-5)
             assert float(one[f"{name}_stderr"]) == pytest.approx(float(direct.stderr), rel=1e-3)
         assert float(found["loss"].sel(seed=0, step=step, split="train")) == pytest.approx(
             objective.loss(objective.theta), rel=1e-6
         )
         assert checkpoint.recipe["step"] == step
+
+
+def test_what_is_random_in_a_measure_is_independent_of_the_initial_weights(tmp_path):
+    """With probes from the run's own seed, one of them was the weights, and the trace ten standard errors too large."""
+    settings = {"measures": ("hessian_trace",), "measure_settings": {"relative_error": 0.05}, "steps": 1}
+    found = node(tmp_path, problem=Problem("quadratic", "modular"), seeds=(0, 1), **settings)
+    for seed in (0, 1):
+        run = make_run(GrokRecipe(), seed, {})
+        data = run.problem.load_data()
+        objective = Objective(run.problem.build_model(data, seed), data.train, batch_size=4096)
+        hessian = Hessian(objective, objective.theta, expected_products=300)
+        generator = torch.Generator().manual_seed(seed + 77)
+        signs = (2.0 * torch.randint(2, (300, hessian.dim), generator=generator) - 1).unbind()
+        each = np.array([float(probe @ hessian(probe)) for probe in signs])
+        one = found.sel(seed=seed, measured_step=0)
+        error = np.hypot(float(one["hessian_trace_stderr"]), each.std() / np.sqrt(len(each)))
+        assert abs(float(one["hessian_trace"]) - each.mean()) < 4 * error
 
 
 @pytest.fixture(scope="module")
