@@ -15,5 +15,7 @@ EXPERIMENTS: dict[str, str] = {
     "adam_divergence": "Reddi et al.'s convex problems, Adam's cycle on a parabola, AdaGrad on sparse features.",
     "softmax_regression": "Muon against AdamW and all others on softmax regression, each with its best learning rate.",
     "muon_spectrum": "Singular values of a gradient and of Muon's update, shares of the update, condition numbers.",
+    "grokking": "Grokking with sharpness along the run: is it a slow drift to a wider minimum? (Power et al. 2022.)",
+    "grokking_sweeps": "Steps to grok by training fraction and weight decay, and by optimizer, Grokfast among them.",
 }
 """Name of each experiment's file, with what its figure shows."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray
 
 NODE = "grok"
-RESERVED = ("seed", "split", STEP, MEASURED, "rho", "k", "chain", "sketch", "frequency", "status")
+RESERVED = ("seed", "split", STEP, MEASURED, "rho", "k", "chain", "bucket", "frequency", "status")
 
 
 def grok(
