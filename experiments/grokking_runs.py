@@ -190,7 +190,7 @@ class Methods:
             "Muon", "muon", (0.01, 0.03, 0.1), {"hidden": "weight", "scale": "match_rms_adamw", "weight_decay": 0.3}
         ),
     )
-    seeds: int = 3
+    seeds: int = 2
     steps: int = 1000
 
     def recipes(self) -> list[GrokRecipe]:
