@@ -82,7 +82,7 @@ class Attention:
     lr: float = 1e-3
     weight_decay: float = 1.0
     seeds: int = 1
-    steps: int = 4500
+    steps: int = 2700
     every: int = 50
     measure_every: int = 6
     sketch: int = 32
