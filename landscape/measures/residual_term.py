@@ -17,20 +17,22 @@ References:
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from landscape.measures.measured import Point, State, Term
 from landscape.objective.residual import ResidualForms
+from landscape.objective.samples import map_tensors
 from landscape.objective.standing import Standing
 
 PROBES = 2
 """Of each microbatch at a time: as many as a variance needs."""
 PILOT = 8
 """At most so many microbatches, but for three a quarter of all at most, are used for trials."""
-SCREENS = 2
-"""Microbatches on which each tensor is tried."""
+SCREENS, SCREENED = 2, 8
+"""Microbatches on which each tensor is tried, and samples of each."""
 GRAPH, BLOCK = 1.5, 0.5
 """Costs, in products with all tensors: of a microbatch's graph, and of a product with one tensor."""
 FEW_BLOCKS = 8
@@ -58,7 +60,8 @@ class ResidualTerm:
         self._support: Support = self._screened()
         self._forms = torch.zeros(self._count, PROBES, dtype=torch.float64)  # and exact, where no block is left
         if self._support:
-            self._support, self._forms = self._cheaper(self._support)
+            self._support = self._cheaper(self._support)
+            self._forms = self._probe(range(max(self._tried, -(-self._count // 2))), self._support, PROBES)
 
     def refine(self, variance: float, most: int) -> bool:
         """Take more microbatches, and then more probes of each, for a smaller variance, as many as it seems to need.
@@ -108,7 +111,7 @@ class ResidualTerm:
         for number in range(number_of_tensors):
             for screen in range(min(SCREENS, self._tried)):
                 asked[(number + screen) % self._tried].append([number])
-        found = self._ask(asked)
+        found = self._ask(asked, SCREENED)
         seen = {
             support[0]
             for place, supports in asked.items()
@@ -117,23 +120,27 @@ class ResidualTerm:
         }
         return sorted(seen)
 
-    def _cheaper(self, blocks: list[int]) -> tuple[Support, Tensor]:
-        """The kind of probes that promises more for its cost, and the forms by which it was tried."""
-        tried = []
+    def _cheaper(self, blocks: list[int]) -> Support:
+        """The kind of probes that promises more for its cost.
+
+        The forms by which the kinds are tried aren't used again: of skewed ones those that scatter less are smaller.
+        """
+        if len(blocks) > FEW_BLOCKS:
+            return None
+        spread = []
         supports: list[tuple[Support, float]] = [(None, 1.0), (blocks, BLOCK * len(blocks))]
-        for support, cost in supports[: 1 + (len(blocks) <= FEW_BLOCKS)]:
+        for support, cost in supports:
             forms = self._probe(range(self._tried), support, PROBES)
-            tried.append((float(forms.var()) * (GRAPH + PROBES * cost), support, forms))
-        _, support, forms = min(tried, key=lambda one: one[0])
-        return support, forms
+            spread.append(float(forms.var()) * (GRAPH + PROBES * cost))
+        return supports[int(spread[1] < spread[0])][0]
 
     def _probe(self, places: range, support: Support, probes: int) -> Tensor:
         """Forms of some microbatches by their place in the random order, shape `(len(places), probes)`."""
         found = self._ask({place: [support] * probes for place in places})
         return torch.stack([found[place] for place in places])
 
-    def _ask(self, asked: dict[int, list[Support]]) -> dict[int, Tensor]:
-        """A form for each support of each microbatch, by its place."""
+    def _ask(self, asked: dict[int, list[Support]], samples: int | None = None) -> dict[int, Tensor]:
+        """A form for each support of each microbatch, by its place; of so many first samples, or of all."""
         seed = self._point.seed()
         places = {self._order[place]: place for place in asked}
 
@@ -143,7 +150,7 @@ class ResidualTerm:
                 for number, batch in enumerate(self._standing.batches(self._size)):
                     if number in places:
                         generator = torch.Generator().manual_seed((seed + number) % 2**63)
-                        forms = ResidualForms(self._standing, batch)
+                        forms = ResidualForms(self._standing, map_tensors(itemgetter(slice(samples)), batch))
                         values = [forms.form(generator, support) for support in asked[places[number]]]
                         found[str(places[number])] = torch.tensor(values, dtype=torch.float64)
             return found

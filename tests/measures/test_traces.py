@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.measures.curved import METHODS
 from landscape.measures.registry import measure
@@ -25,21 +24,18 @@ def seeded(seed):
 
 def trace(operator):
     """Of the dense matrix."""
-    eye = torch.eye(operator.dim, dtype=operator.dtype)
-    return float(
-        sum(
-            operator.matmat(rows).diagonal(start).sum()
-            for start, rows in zip(range(0, operator.dim, 50), eye.split(50), strict=True)
-        )
-    )
+    return float(operator.matmat(torch.eye(operator.dim, dtype=operator.dtype)).trace())
 
 
 def mlp(activation, *, samples=60, loss="cross-entropy", **settings):
-    """A network with the smooth or piecewise linear activation, off its minimum."""
+    """A network that is right about as often as it says: the curvature of its own is a small part of the loss's."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 6), activation(), nn.Linear(6, 6), activation(), nn.Linear(6, 4)).double()
     inputs = 2 * torch.randn(samples, 5, dtype=torch.float64)
-    return Objective(model, (inputs, torch.randint(4, (samples,))), loss, batch_size=16, **settings)
+    with torch.no_grad():
+        model[4].weight *= 4
+        targets = torch.multinomial(model(inputs).softmax(1), 1)[:, 0]
+    return Objective(model, (inputs, targets), loss, batch_size=16, **settings)
 
 
 def estimates(name, objective, repetitions, **settings):
@@ -47,22 +43,35 @@ def estimates(name, objective, repetitions, **settings):
     return (np.array([float(one.value) for one in found]), np.array([float(one.stderr) for one in found]), found)
 
 
-@pytest.mark.parametrize(
-    "name", ["mlp", "convnet", "groupnorm", "lstm", "transformer", "tied", "weight_norm", "tuple", "regression"]
-)
-@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_traces_are_those_of_dense_matrices(name, weight_decay):
+BLOCKS = {
+    "mlp": None,
+    "convnet": "^[0145]",
+    "groupnorm": "^[04]",
+    "tied": None,
+    "weight_norm": None,
+    "regression": None,
+}
+BLOCKS |= {"lstm": "bias_hh|head.bias", "transformer": r"layers\.1\..*(bias|norm)"}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_traces_are_those_of_dense_matrices(name):
+    """Of small networks, or of some tensors; weight decay adds its part."""
     case = make_case(name)
-    theta = case.theta(case.build())
-    objective = Objective(case.build(), case.data, case.loss, batch_size=5, weight_decay=weight_decay)
+    objective = Objective(
+        case.at(case.theta(case.build())), case.data, case.loss, batch_size=5, parameters=BLOCKS[name]
+    )
+    decayed = Objective(
+        objective.module.module, case.data, case.loss, batch_size=5, parameters=BLOCKS[name], weight_decay=0.3
+    )
     for measured, operator in (("hessian_trace", Hessian), ("ggn_trace", GaussNewton)):
-        with sdpa_kernel(SDPBackend.MATH):
-            truth = trace(operator(objective, theta))
-        values = [measure(measured, objective, theta, seeded(seed), relative_error=0.05) for seed in range(3)]
-        assert all(METHODS[int(one.more["method"])] == "sampled" for one in values)
-        for one in values:
-            assert abs(float(one.value) - truth) <= 4 * float(one.stderr) + 1e-9 * abs(truth)
-            assert float(one.stderr) <= 0.05 * abs(float(one.value))
+        truth = trace(operator(objective, objective.theta))
+        for seed, one in enumerate((objective, objective, decayed)):
+            found = measure(measured, one, None, seeded(seed), relative_error=0.1)
+            expected = truth + one.weight_decay * one.num_parameters
+            assert METHODS[int(found.more["method"])] == "sampled"
+            assert abs(float(found.value) - expected) <= 4 * float(found.stderr) + 1e-9 * abs(expected)
+            assert float(found.stderr) <= 0.1 * abs(float(found.value))
 
 
 @pytest.mark.parametrize("name", ["mlp", "convnet"])
@@ -91,21 +100,20 @@ def test_a_part_of_the_parameters():
 
 
 @pytest.mark.parametrize(
-    ("activation", "name", "goal"),
+    ("activation", "name", "samples", "goal"),
     [
-        (nn.Tanh, "hessian_trace", 0.03),
-        (nn.Tanh, "hessian_trace", 0.1),
-        (nn.Tanh, "ggn_trace", 0.004),
-        (nn.ReLU, "hessian_trace", 0.004),
+        (nn.ReLU, "hessian_trace", 60, 0.06),
+        pytest.param(nn.Tanh, "ggn_trace", 60, 0.06, marks=pytest.mark.slow),
+        pytest.param(nn.Tanh, "hessian_trace", 200, 0.05, marks=pytest.mark.slow),
+        pytest.param(nn.Tanh, "hessian_trace", 200, 0.1, marks=pytest.mark.slow),
     ],
 )
-def test_intervals_hold_the_trace(activation, name, goal):
+def test_intervals_hold_the_trace(activation, name, samples, goal):
     """Nominal 95 % intervals hold it in 90–99 % of 200 repetitions; the estimates are unbiased and reach their goal."""
-    objective = mlp(activation, samples=200)
+    objective = mlp(activation, samples=samples)
     truth = trace((GaussNewton if name == "ggn_trace" else Hessian)(objective, objective.theta))
     values, stderr, _ = estimates(name, objective, 200, relative_error=goal)
     assert stderr.min() > 0
-    print(np.mean(np.abs(values - truth) <= 1.96 * stderr), stderr.mean(), values.std(), truth)
     assert 0.90 <= np.mean(np.abs(values - truth) <= 1.96 * stderr) <= 0.99
     assert abs(values.mean() - truth) <= 4 * values.std() / np.sqrt(200)
     assert (stderr <= goal * np.abs(values) * (1 + 1e-12)).all()
