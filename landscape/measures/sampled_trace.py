@@ -27,7 +27,7 @@ MICROBATCHES = 16
 """The data are cut into so many for the residual: enough to tell a variance; smaller ones are slower and no better."""
 
 WORKING = 3
-"""Graphs that a pass takes: its own, and as much again for intermediate values of the norms, twice."""
+"""A pass takes the room of so many graphs: its own and what is computed from it meanwhile."""
 
 
 def sampled_trace(

@@ -3,16 +3,11 @@ r"""Squared lengths of slopes pulled back sample by sample, :math:`\|J_i^\top u_
 :math:`J_i` is the Jacobian of sample i's outputs. A layer's share of :math:`J_i^\top u_i` is made of its inputs and of
 the slopes at its outputs, as for a linear layer :math:`\sum_t g_{it} x_{it}^\top`, and one backward pass of the batch
 gives these slopes for all samples. Where parameters enter is seen while the model runs, so its modules may be named
-whatever they are; where they enter otherwise than the rules below know, samples are taken one by one.
-
-References:
-    Goodfellow, "Efficient per-example gradient computations", arXiv 1510.01799.
-    Rochette et al., "Efficient per-example gradient computations in convolutional neural networks", arXiv 1912.06015.
+whatever they are; where they enter otherwise than `sample_shares` knows, samples are taken one by one.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,26 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from landscape.objective.folding import asks_for_kind, tensors_of
 from landscape.objective.sample_gradients import cut
+from landscape.objective.sample_shares import LARGE, RULES, Arguments, Rule, Share, convolution, embedding
 from landscape.objective.samples import Batch, batch_length, map_tensors
 from landscape.objective.standing import Standing
 
 Slopes = Callable[[Tensor], Tensor]
 """From slopes by the outputs, of the outputs' shape `(B, *)`, to the squared lengths, float64, shape `(B,)`."""
-
-Arguments = dict[str, Any]
-Share = tuple[Tensor, Tensor | None]
-"""A share of the samples' gradients by one parameter: matrices `(B, m, T)` and `(B, T, n)` to be multiplied, or the
-share itself, `(B, *)`, and None."""
-Rule = Callable[[Arguments, Tensor], dict[str, Share]]
-"""From a call's arguments and the slopes at its output to the shares by argument."""
-
-LARGE = 2**22
-"""More entries than this aren't spent on a sample's one-hot tokens."""
 
 
 class UnknownUseError(Exception):
@@ -49,106 +34,6 @@ class UnknownUseError(Exception):
 
 class NotBySampleError(Exception):
     """The outputs aren't a row for each sample that depends on this sample alone."""
-
-
-def _linear(given: Arguments, slopes: Tensor) -> dict[str, Share]:
-    """`x W^T + b` over the last axis."""
-    x, g = (tensor.flatten(1, -2) if tensor.ndim > 2 else tensor[:, None] for tensor in (given["input"], slopes))
-    return {"weight": (g.mT, x), "bias": (g.sum(1), None)}
-
-
-def _embedding(given: Arguments, slopes: Tensor) -> dict[str, Share]:
-    """A linear map of one-hot tokens; that of padding is no token."""
-    tokens = given["input"].flatten(1)
-    hot = F.one_hot(tokens, len(given["weight"])).to(slopes)
-    if given["padding_idx"] is not None:
-        hot[tokens == given["padding_idx"] % len(given["weight"])] = 0
-    return {"weight": (hot.mT, slopes.flatten(1, -2))}
-
-
-def _convolution(given: Arguments, slopes: Tensor) -> dict[str, Share]:
-    """A convolution along one or two axes: a linear map of patches, in groups of channels."""
-    x, weight, groups = given["input"], given["weight"], given["groups"]
-    axes = weight.ndim - 2
-    kernel, dilation = _pair(list(weight.shape[2:]), axes, 1), _pair(given["dilation"], axes, 1)
-    padding = given["padding"]
-    images = x if axes == 2 else x[:, :, None]
-    if padding == "same":
-        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        images = F.pad(images, [side for width in reversed(reach) for side in (width // 2, width - width // 2)])
-    border = (0, 0) if isinstance(padding, str) else _pair(padding, axes, 0)
-    patches = F.unfold(images, kernel, dilation=dilation, padding=border, stride=_pair(given["stride"], axes, 1))
-    g = slopes.flatten(2)
-    batch, _, places = g.shape
-    left, right = g.view(batch, groups, -1, places), patches.view(batch, groups, -1, places)
-    if groups == 1:
-        return {"weight": (left[:, 0], right[:, 0].mT), "bias": (g.sum(2), None)}
-    return {"weight": (left @ right.mT, None), "bias": (g.sum(2), None)}
-
-
-def _channel_norm(slopes: Tensor, normalized: Tensor) -> dict[str, Share]:
-    """A normalisation with a scale and a shift for each channel, axis 1."""
-    g = slopes.flatten(2) if slopes.ndim > 2 else slopes[..., None]
-    return {"weight": ((g * normalized.view_as(g)).sum(2), None), "bias": (g.sum(2), None)}
-
-
-def _batch_norm(given: Arguments, slopes: Tensor) -> dict[str, Share]:
-    mean, variance = given["running_mean"], given["running_var"]
-    return _channel_norm(slopes, F.batch_norm(given["input"], mean, variance, eps=given["eps"]))
-
-
-def _group_norm(given: Arguments, slopes: Tensor) -> dict[str, Share]:
-    return _channel_norm(slopes, F.group_norm(given["input"], given["num_groups"], eps=given["eps"]))
-
-
-def _layer_norm(given: Arguments, slopes: Tensor) -> dict[str, Share]:
-    shape = given["normalized_shape"]
-    normalized = F.layer_norm(given["input"], shape, eps=given["eps"])
-    axes = tuple(range(1, slopes.ndim - len(shape)))
-    parts = {"weight": slopes * normalized, "bias": slopes}
-    return {name: (part.sum(axes) if axes else part, None) for name, part in parts.items()}
-
-
-def _named(*names: str, **defaults: Any) -> Callable[[Any, Any], Arguments]:
-    """Bind the arguments of a function that has no signature."""
-
-    def bind(args: Any, kwargs: Any) -> Arguments:
-        given: Arguments = defaults | dict(zip(names, args, strict=False)) | kwargs
-        return given
-
-    return bind
-
-
-def _signed(function: Any) -> Callable[[Any, Any], Arguments]:
-    """Bind the arguments of a function of Python."""
-    signature = inspect.signature(function)
-
-    def bind(args: Any, kwargs: Any) -> Arguments:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return dict(bound.arguments)
-
-    return bind
-
-
-_CONV = _named(
-    *("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
-    bias=None,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
-)
-RULES: dict[Any, tuple[Callable[[Any, Any], Arguments], Rule]] = {
-    F.embedding: (_signed(F.embedding), _embedding),
-    F.linear: (_named("input", "weight", "bias", bias=None), _linear),
-    torch.conv1d: (_CONV, _convolution),
-    torch.conv2d: (_CONV, _convolution),
-    F.batch_norm: (_signed(F.batch_norm), _batch_norm),
-    F.group_norm: (_signed(F.group_norm), _group_norm),
-    F.layer_norm: (_signed(F.layer_norm), _layer_norm),
-}
-"""By function: how its arguments are named, and the shares of its weight and bias."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +77,9 @@ class _Recorded(TorchFunctionMode):
     @staticmethod
     def _plain(rule: Rule, given: Arguments) -> bool:
         """Whether a call is made as its rule expects."""
-        if rule is _convolution:
+        if rule is convolution:
             return bool(given["input"].ndim == given["weight"].ndim)
-        if rule is _embedding:
+        if rule is embedding:
             small = given["input"][0].numel() * len(given["weight"]) <= LARGE
             return bool(small and given["max_norm"] is None and not given["scale_grad_by_freq"])
         return not given.get("training") and not given.get("use_input_stats")
@@ -221,7 +106,12 @@ class SampleNorms:
     def __call__(self, batch: Batch) -> tuple[Tensor, Slopes]:
         """A batch's outputs, shape `(B, *)` and detached, and what pulls slopes at them back; its graph is kept."""
         inputs, targets = batch
-        return self._together(inputs, batch_length(targets)) if self.batched else self._singly(inputs, targets)
+        if self.batched:
+            try:
+                return self._together(map_tensors(torch.clone, inputs), batch_length(targets))
+            except UnknownUseError:  # what a model does may depend on the size of its batch
+                self.batched = False
+        return self._singly(inputs, targets)
 
     def _together(self, inputs: Any, length: int) -> tuple[Tensor, Slopes]:
         with _Recorded(self._standing.tensors, length) as recorded:
@@ -285,13 +175,6 @@ class SampleNorms:
             self.batched = torch.allclose(together(slopes), alone(slopes), rtol=close)
         except UnknownUseError:
             self.batched = False
-
-
-def _pair(value: Any, axes: int, fill: int) -> tuple[int, ...]:
-    """An argument of a convolution for each of two axes."""
-    values = [value] if isinstance(value, int) else list(value)
-    values = values * axes if len(values) < axes else values
-    return (*[fill] * (2 - axes), *values)
 
 
 def _squared(shares: list[Share]) -> Tensor:

@@ -184,8 +184,8 @@ def test_a_budget_makes_microbatches_smaller_and_is_refused_where_it_holds_no_sa
     from landscape.errors import RequestError
 
     objective = mlp(nn.Tanh)
-    whole = measure("hessian_trace", objective, relative_error=1e-3, memory=1)
-    tight = measure("hessian_trace", objective, relative_error=1e-3, memory=0.02)
+    whole = measure("hessian_trace", objective, relative_error=0.1, memory=1)
+    tight = measure("hessian_trace", objective, relative_error=0.1, memory=0.02)
     assert abs(float(whole.value - tight.value)) <= 4 * np.hypot(float(whole.stderr), float(tight.stderr))
     with pytest.raises(RequestError, match="too small"):
         measure("hessian_trace", objective, memory=1e-5)
