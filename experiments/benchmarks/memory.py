@@ -20,7 +20,7 @@ import numpy as np
 
 from landscape.errors import WorkError
 
-from .harness import as_json, present
+from .harness import as_json, find_command, present
 
 LIMIT = 1.1
 MIB = 2**20
@@ -30,9 +30,7 @@ def peak(*arguments: str) -> float:
     """The peak memory of a command of ours, in MiB."""
     scale = 1 if sys.platform == "darwin" else 1024
     with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "landscape.cli", *arguments], stdout=messages, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen([find_command(), *arguments], stdout=messages, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
