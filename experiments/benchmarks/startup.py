@@ -20,7 +20,7 @@ def loads_torch(script: str) -> bool:
     return any(line.rpartition("|")[2].strip() == "torch" for line in done.stderr.splitlines())
 
 
-@click.find_command()
+@click.command()
 @click.option("--repetitions", default=20, show_default=True, type=click.IntRange(1), help="Calls of the command.")
 @as_json
 def main(repetitions: int, as_json: bool) -> None:
