@@ -54,7 +54,7 @@ class _Watching(TorchFunctionMode, ABC):
             return self.convolution(func, {**dict(zip(_CONV_ARGUMENTS, args, strict=False)), **kwargs})
         if func is F.batch_norm:
             return self.normalization({**_NORM_ARGUMENTS.bind(*args, **kwargs).arguments})
-        if not _asks_for_kind(func):
+        if not asks_for_kind(func):
             self.used(args, kwargs)
         return func(*args, **kwargs)
 
@@ -199,7 +199,7 @@ def _renamed(arguments: dict[str, Any]) -> dict[str, Any]:
     return {("x" if name == "input" else name): value for name, value in arguments.items()}
 
 
-def _asks_for_kind(function: Any) -> bool:
+def asks_for_kind(function: Any) -> bool:
     """Whether a function reads no values of its tensors: properties such as `shape`, and the methods above."""
     return getattr(function, "__name__", "") in _HARMLESS or (
         getattr(function, "__name__", "") == "__get__"

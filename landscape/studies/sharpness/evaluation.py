@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from landscape.errors import RequestError, WorkError
+from landscape.measures.curved import METHODS
 from landscape.measures.measured import State, forgetful
 from landscape.measures.registry import LOSS, MEASURES, measure
 from landscape.objective.losses import Loss, unit_of
@@ -103,7 +104,7 @@ def described(name: str, measures: Any, unit: str) -> tuple[str, str]:
     owner = next(one for one in measures if name == one or name.startswith(f"{one}_"))
     entry, part = MEASURES[owner], name.removeprefix(owner).strip("_")
     units = entry.units.replace(LOSS, unit, 1) if entry.units.startswith(LOSS) else entry.units
-    if part in ("residual", "ratio", "weights"):
+    if part in ("residual", "ratio", "weights", "method"):
         units = "1"
     elif part == "nodes":
         units = f"{unit} / distance²"
@@ -127,10 +128,11 @@ def measure_variables(
     }
 
 
-def measure_attrs(name: str, measures: Any, loss: str | Loss) -> dict[str, str]:
+def measure_attrs(name: str, measures: Any, loss: str | Loss) -> dict[str, Any]:
     """What a reader should know of a variable of some measures."""
     words, units = described(name, measures, unit_of(loss))
-    return {"long_name": words, "units": units}
+    flags = {"flag_values": list(range(len(METHODS))), "flag_meanings": " ".join(METHODS)}
+    return {"long_name": words, "units": units} | (flags if name.endswith("_method") else {})
 
 
 def sharpness_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
