@@ -105,6 +105,12 @@ class Extent(Numbers):
 )
 @click.option("--exact", is_flag=True, help="Evaluate every point on all samples.")
 @click.option("--quick", is_flag=True, help="Interpolate a coarse grid and correct nothing: a look, no measurement.")
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help="Of forward passes: float32, float64, bf16, or tf32 (CUDA); the model's own by default. How far losses are "
+    "from float32's is measured and stored.",
+)
 @options.seed
 @options.device
 @options.engine
@@ -137,6 +143,7 @@ def surface(
     tolerance: float | None,
     exact: bool,
     quick: bool,
+    precision: str | None,
     seed: int,
     device: str,
     threads: int,
@@ -179,6 +186,7 @@ def surface(
         tolerance=tolerance,
         exact=exact,
         quick=quick,
+        precision=precision,
     )
     tree = compute(
         checkpoints,

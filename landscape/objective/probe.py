@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
+from landscape.objective.captured import Captured, is_launch_bound
 from landscape.objective.folding import tensors_of
 from landscape.objective.module import PrivateModule, preserved_rng
 from landscape.objective.objective import Objective
+from landscape.objective.precision import ROUGH
 from landscape.objective.program import Program
 from landscape.objective.rewriting import linear_first, shortened
 from landscape.objective.samples import leaves, map_tensors
@@ -93,6 +95,8 @@ class Prepared:
         self.module: PrivateModule | None = None
         self._tapes: dict[Any, Tape] = {}
         self._programs: dict[Any, Program] = {}
+        self._captured: dict[Program, Captured] = {}
+        self._bytes_per_sample = 0.0
         reason = _hindrance(objective)
         if reason is None:
             reason = self._prepare(objective, theta, other)
@@ -141,6 +145,13 @@ class Prepared:
             self._programs[key] = Program(tape, own, moving, shared, first)
         return self._programs[key]
 
+    def runner(self, program: Program, samples: int, points: int) -> Program | Captured:
+        """What runs a program at so many points on batches of so many samples."""
+        layer = self._bytes_per_sample * samples
+        if self.writes or not is_launch_bound(self.source.theta.device, layer, points):
+            return program
+        return self._captured.setdefault(program, Captured(program))
+
     def own(self, inputs: Any) -> Any:
         """Inputs that the model may write into, if it does."""
         return map_tensors(torch.clone, inputs) if self.writes else inputs
@@ -162,6 +173,7 @@ class Prepared:
         """Copy the model, record it, and compare with the plain path at two points; says how that went."""
         names = "|".join(f"^{re.escape(name)}$" for name in objective.layout.names)
         self.module = module = PrivateModule(objective.module.module, objective.device, objective.dtype, names)
+        module.precision = objective.module.precision
         inputs, _ = objective.samples.first(SAMPLES)
         versions = [tensor._version for tensor in leaves(inputs)]
         with preserved_rng(objective.device, seed=0):
@@ -195,10 +207,11 @@ class Prepared:
                 program = self.program(map_tensors(torch.clone, half), many=many)
                 own = map_tensors(torch.clone, half)
                 try:
-                    fast = list(leaves(program(program.at_batch(own), program.at_point(tensors))))
+                    with self.source.computing():
+                        fast = list(leaves(program(program.at_batch(own), program.at_point(tensors))))
                 except RuntimeError:
                     return False
-                if not _alike(plain, fast, TOLERANCE[objective.dtype]):
+                if not _alike(plain, fast, ROUGH.get(self.source.precision or "", TOLERANCE[objective.dtype])):
                     return False
             self.first = program.first
         return True
@@ -211,6 +224,7 @@ class Prepared:
         self.module, self.folded, self.first = None, 0, None
         self._programs.clear()
         self._tapes.clear()
+        self._captured.clear()
         return reason
 
     def _batch_size(self, objective: Objective, theta: Tensor) -> int:
@@ -219,8 +233,9 @@ class Prepared:
         count = len(next(leaves(inputs)))
         program = self.program(map_tensors(torch.clone, inputs), many=True)
         point = program.at_point({**dict(self.source.module.named_buffers()), **self.layout.named(theta)})
-        with _Largest(point) as largest:
+        with self.source.computing(), _Largest(point) as largest:
             program(program.at_batch(inputs), point)
+        self._bytes_per_sample = largest.bytes / count
         kind = objective.device.type
         fitting = CACHE_BYTES.get(kind, GPU_BYTES) * count // largest.bytes
         return int(min(1 << max(fitting, 1).bit_length() - 1, LARGEST_BATCH.get(kind, 1 << 14)))

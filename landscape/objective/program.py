@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from landscape.objective.tape import BOTH, POINT, First, Slot, Step, Tape, slots_of
+from landscape.objective.tape import BATCH, BOTH, POINT, First, Slot, Step, Tape, slots_of
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Program:
         _run([_Call(step) for step in once], self._start)
         needed = {number for step in both for number in step.read} | kept
         self._needed = [number for number in needed if levels.get(number) == POINT]
+        self.shared = [number for number in needed if levels.get(number) == BATCH]
+        """Numbers of the values of a batch that are read at every point."""
 
     def at_point(self, tensors: Mapping[str, Tensor]) -> list[tuple[int, Tensor]]:
         """What depends on the parameters alone.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -21,10 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from landscape.errors import RequestError
+from landscape.objective.captured import Captured
 from landscape.objective.combination import combine
 from landscape.objective.first_layer import combinations
-from landscape.objective.losses import cross_entropies, cross_entropy, per_sample
+from landscape.objective.measured import Measured, measure, points_of
 from landscape.objective.objective import Objective
+from landscape.objective.precision import ROUGH
 from landscape.objective.probe import MANY, AtPoint, Prepared, Report
 from landscape.objective.program import Program
 from landscape.objective.samples import Batch, Samples, batch_length, map_tensors
@@ -36,12 +38,8 @@ POINTS = 64
 """Points that are evaluated together at most."""
 POINT_BYTES = 1 << 28
 """What their parameters may take, those that are computed from them included."""
-OUTPUT_BYTES = 1 << 24
-"""What outputs at several points may take, of which the loss is computed at once."""
 PAYS = 16
 """A first layer is combined if an output takes at least this many multiplications for each point of the slice."""
-
-Measured = dict[str, tuple[Tensor, Tensor]]
 
 
 class SlicedObjective:
@@ -68,7 +66,8 @@ class SlicedObjective:
         self._kept: Tensor | None = None
         self._prepared = Prepared(objective, self.points[0], 0.5 * self.points[: min(2, len(points))].sum(0))
         first = self._prepared.first
-        self._combined = first is not None and first.fan_in >= PAYS * len(points) and bool(self.points.isfinite().all())
+        finite = bool(self.points.isfinite().all())
+        self._combined = first is not None and first.fan_in >= PAYS * len(points) and finite and not self._rough
 
     def on(self, objective: Objective) -> SlicedObjective:
         """The same slice of the same model on other data: of an objective made by `Objective.on`."""
@@ -77,6 +76,11 @@ class SlicedObjective:
         other = copy.copy(self)
         other.objective, other._kept = objective, None
         return other
+
+    @property
+    def _rough(self) -> bool:
+        """Whether outputs are rounded too coarsely to be combined."""
+        return self.objective.module.precision in ROUGH
 
     @property
     def block(self) -> int:
@@ -167,11 +171,10 @@ class SlicedObjective:
         for inputs, targets in objective.samples.batches(objective.batch_size, shared=True):
             program, length = self._program(inputs, faithful=True), batch_length(targets)
             batch, point = program.at_batch(self._prepared.own(inputs)), program.at_point(tensors)
-            pieces.append(
-                self._measured([program(batch, point, outputs[start : start + length])], targets, exactly=True)
-            )
+            outcome = [program(batch, point, outputs[start : start + length])]
+            pieces.append(measure(objective, outcome, targets, exactly=True))
             start += length
-        return next(_points(pieces))
+        return next(points_of(pieces))
 
     def _fast(self, coefficients: Tensor, index: Tensor | None) -> Iterator[Measured]:
         """Values and counts at each point: batches outermost, so that they stay in the cache."""
@@ -187,38 +190,34 @@ class SlicedObjective:
             program = self._program(inputs, many=len(coefficients) >= MANY)
             if program not in at_points:
                 at_points[program] = [program.at_point(named) for named in tensors]
-            batch = program.at_batch(self._prepared.own(inputs))
+            with objective.module.computing():
+                batch = program.at_batch(self._prepared.own(inputs))
             firsts: Iterator[Tensor | None] = itertools.repeat(None, len(coefficients))
             if combined:
                 stop = start + batch_length(targets)
                 outputs = self._first_outputs(program, batch) if kept is None else kept[:, start:stop]
                 start, firsts = stop, combinations(outputs, coefficients.tolist())
-            pieces += [self._measured(self._run(program, batch, inputs, at_points[program], firsts), targets)]
-        return _points(pieces)
+            runner = self._prepared.runner(program, batch_length(targets), len(coefficients))
+            outcome = self._run(program, runner, batch, inputs, at_points[program], firsts)
+            pieces.append(measure(objective, outcome, targets))
+        return points_of(pieces)
 
     def _run(
-        self, program: Program, batch: list[Any], inputs: Any, points: list[AtPoint], firsts: Iterator[Tensor | None]
+        self,
+        program: Program,
+        runner: Program | Captured,
+        batch: list[Any],
+        inputs: Any,
+        points: list[AtPoint],
+        firsts: Iterator[Tensor | None],
     ) -> Iterator[Any]:
         """The model's outputs at one point after the other."""
         for number, (point, first) in enumerate(zip(points, firsts, strict=True)):
             if number and self._prepared.writes:
                 batch = program.at_batch(self._prepared.own(inputs))
-            yield program(batch, point, first)
-
-    def _measured(self, outputs: Iterable[Any], targets: Any, exactly: bool = False) -> Measured:
-        """Values and counts of a batch at some points, each of shape `(P, B)`."""
-        functions = {"loss": self.objective.loss_function, **self.objective.metrics}
-        found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in functions}
-        for some in _groups(outputs):
-            for name, function in functions.items():
-                at_once = None if exactly or function is not cross_entropy else cross_entropies(some, targets)
-                if at_once is not None:
-                    found[name].append((at_once, torch.ones_like(at_once)))
-                    continue
-                for one in some:
-                    values, counts = per_sample(function, one, targets, batch_length(targets), name)
-                    found[name].append((values[None], (torch.ones_like(values) if counts is None else counts)[None]))
-        return {name: _cat(parts, 0) for name, parts in found.items()}
+            with self.objective.module.computing():
+                outputs = runner(batch, point, first)
+            yield outputs
 
     def _program(self, inputs: Any, *, many: bool = True, faithful: bool = False) -> Program:
         return self._prepared.program(self._prepared.own(inputs), many=many, faithful=faithful)
@@ -271,27 +270,3 @@ class SlicedObjective:
                 self._first_outputs(program, batch, self._kept[:, start : start + length])
                 start += length
         return self._kept if index is None or self._kept is None else self._kept[:, index]
-
-
-def _groups(outputs: Iterable[Any]) -> Iterator[list[Any]]:
-    """Outputs in groups of which the loss may be computed at once."""
-    group: list[Any] = []
-    for one in outputs:
-        group.append(one)
-        if not isinstance(one, Tensor) or one.nbytes * (len(group) + 1) > OUTPUT_BYTES:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _cat(parts: Sequence[tuple[Tensor, Tensor]], axis: int) -> tuple[Tensor, Tensor]:
-    """Values and counts joined along an axis."""
-    return torch.cat([values for values, _ in parts], axis), torch.cat([counts for _, counts in parts], axis)
-
-
-def _points(pieces: Sequence[Measured]) -> Iterator[Measured]:
-    """Values and counts of batches in a row, each `(P, B)`, as those of each point, each `(n,)`."""
-    whole = {name: _cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
-    for number in range(len(next(iter(whole.values()))[0])):
-        yield {name: (values[number], counts[number]) for name, (values, counts) in whole.items()}

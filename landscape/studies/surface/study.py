@@ -20,6 +20,7 @@ from landscape.studies.grids import AXES, own_sweep, own_values, quantities, sli
 from landscape.studies.network import Network
 from landscape.studies.networks import Checkpoints, Source, gather
 from landscape.studies.surface.directions import Own, Slices, make_slices, read_directions
+from landscape.studies.surface.precision import precision_error
 from landscape.studies.surface.recipe import HESSIAN, OWN, SurfaceRecipe
 from landscape.studies.surface.stages import Stages
 from landscape.sweeps import engine as engines
@@ -131,6 +132,7 @@ class Study:
         for split in self.splits:
             if split not in available:
                 raise unknown("split", split, available)
+        self.evaluated = replace(network, precision=recipe.precision)
         self.networks = [replace(network, model=model) for model in ends.models]
         self.eigenvectors: Tensor | None = None
         """Of the Hessian, shape `(C, k, D)`, once they are found."""
@@ -160,7 +162,7 @@ class Study:
     def check(self, engine: str, workers: int | None) -> None:
         """Try everything on a few samples, so that a wrong request ends before anything is written."""
         engines.check(engine, workers)
-        objectives = self.network.objectives(self.splits)
+        objectives = self.evaluated.objectives(self.splits)
         for objective in objectives.values():
             objective.check()
         check_deterministic(next(iter(objectives.values())))
@@ -172,22 +174,22 @@ class Study:
 
     def run(self, path: Path, *, engine: str, workers: int | None, progress: bool) -> None:
         """Compute what the store lacks, and complete it."""
-        objective = next(iter(self.network.objectives(self.splits).values()))
+        objective = next(iter(self.evaluated.objectives(self.splits).values()))
         coords = self._coords()
         if self.settings.directions == HESSIAN:
             sweep = self.eigenvector_sweep(coords)
             run(path, [sweep], engine=engine, workers=workers, progress=progress, describe="eigenvectors")
             self.eigenvectors = torch.from_numpy(store.open(path)[sweep.node]["vector"].values)
-        around = [self.networks[origin] for origin in self.slices.origins]
+        around = [replace(self.networks[origin], precision=self.settings.precision) for origin in self.slices.origins]
         method, tolerance = self.settings.method, self.settings.certainty
         attrs: dict[str, Any] = {
             "directions": self.settings.directions,
             "normalize": self.settings.normalization,
             "method": method,
         }
-        attrs |= {} if tolerance is None else {"tolerance": tolerance}
-        options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
         where = self.slices.slices
+        attrs |= ({} if tolerance is None else {"tolerance": tolerance}) | precision_error(around, where, self.splits)
+        options: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
         stages = None
         if method == "exact":
             grid = slice_sweep(
