@@ -47,21 +47,7 @@ def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str
     "--per-decade", default=30, show_default=True, metavar="N", help="Records for each tenfold number of updates."
 )
 @click.option("--every", type=int, metavar="K", help="Updates between records, instead of a log scale.")
-@click.option(
-    "--measure",
-    "measures",
-    type=options.Names(),
-    multiple=True,
-    metavar="NAME[,NAME…]",
-    help="Sharpness along the runs, such as hessian_max,sam_sharpness; repeatable.",
-)
-@options.settings("--measure-set", "measure_settings", "A setting of the measures: measure.key=value or key=value.")
-@click.option(
-    "--rho",
-    type=options.Numbers(float, "0.05 or 0.01,0.05"),
-    metavar="X[,Y…]",
-    help="Radii of the measures that have them.",
-)
+@options.measures("none", "--measure-set")
 @click.option(
     "--measure-every", default=3, show_default=True, metavar="K", help="Records from one measured to the next."
 )
@@ -103,7 +89,7 @@ def grok(
     precision: str,
     per_decade: int,
     every: int | None,
-    measures: tuple[tuple[str, ...], ...],
+    measures: tuple[str, ...] | None,
     measure_settings: dict[str, Any],
     rho: tuple[float, ...] | None,
     measure_every: int,
@@ -152,7 +138,7 @@ def grok(
         precision=precision,
         per_decade=per_decade,
         every=every,
-        measures=tuple(name for some in measures for name in some if name),
+        measures=measures or (),
         measure_settings=measure_settings,
         rho=rho,
         measure_every=measure_every,

@@ -81,6 +81,12 @@ class Extent(Numbers):
 )
 @click.option("--exact", is_flag=True, help="Evaluate every point on all samples.")
 @click.option("--quick", is_flag=True, help="Interpolate a coarse grid and correct nothing: a look, no measurement.")
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help="Of forward passes: float32, float64, bf16, or tf32 (CUDA); the model's own by default. How far losses are "
+    "from float32's is measured and stored.",
+)
 @options.seed
 @options.running
 def surface(
@@ -101,6 +107,7 @@ def surface(
     tolerance: float | None,
     exact: bool,
     quick: bool,
+    precision: str | None,
     seed: int,
     out: Path,
     as_json: bool,
@@ -137,6 +144,7 @@ def surface(
         tolerance=tolerance,
         exact=exact,
         quick=quick,
+        precision=precision,
     )
     tree = compute(checkpoints, out, recipe, directions=files or None, metrics=find_metrics(metrics), **running)
     options.tell(tree, out, as_json)

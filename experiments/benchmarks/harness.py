@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -52,6 +55,18 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
     """The median and the quartiles around it."""
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     return {"median": float(median), "lower_quartile": float(low), "upper_quartile": float(high)}
+
+
+def find_command() -> str:
+    """The installed command beside this interpreter, or else the one on the path.
+
+    Raises:
+        click.ClickException: If there is none.
+    """
+    found = shutil.which("landscape", path=str(Path(sys.executable).parent)) or shutil.which("landscape")
+    if found is None:
+        raise click.ClickException("there is no command `landscape`: install the package first")
+    return found
 
 
 def present(result: Mapping[str, Any], title: str, rows: Sequence[Sequence[str]], as_json: bool) -> None:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .harness import as_json, present, quartiles, take_turns
+from .harness import as_json, find_command, present, quartiles, take_turns
 
 LIMIT = 0.4
-
-
-def command() -> str:
-    """The installed command beside this interpreter, or else the one on the path.
-
-    Raises:
-        click.ClickException: If there is none.
-    """
-    found = shutil.which("landscape", path=str(Path(sys.executable).parent)) or shutil.which("landscape")
-    if found is None:
-        raise click.ClickException("there is no command `landscape` to time: install the package first")
-    return found
 
 
 def loads_torch(script: str) -> bool:
@@ -39,7 +25,7 @@ def loads_torch(script: str) -> bool:
 @as_json
 def main(repetitions: int, as_json: bool) -> None:
     """Time `landscape --help` on the clock, in turns with an interpreter that does nothing."""
-    script = command()
+    script = find_command()
     commands = {"landscape --help": [script, "--help"], "python -c pass": [sys.executable, "-c", "pass"]}
 
     def call(arguments: list[str]) -> Any:

@@ -181,14 +181,18 @@ def measures_figure(tree: xr.DataTree, split: str | None = None) -> StyledFigure
     axes = figure.subplots()
     alone = data.sizes["checkpoint"] == 1
     _dots(axes, rows, np.array([1.0 if alone else values[0] for _, values, _ in rows]))
+    if not alone:
+        axes.axvline(1, color="0.7", lw=0.5, zorder=0)
     axes.set_xlabel("value, each in its own unit" if alone else f"relative to {_handles(data)[0].get_label()}")
     figure.legend(handles=_handles(data), loc="outside lower center", ncols=3)
     return figure
 
 
 def _dots(axes: Axes, rows: list[tuple[str, np.ndarray, np.ndarray]], units: np.ndarray) -> None:
-    """One line for each measure, one dot for each checkpoint, in its line's unit."""
+    """One line for each measure, one dot for each checkpoint, in its line's unit; intervals lie side by side."""
     shown = []
+    count = len(rows[0][1])
+    apart = min(0.22, 0.6 / count)
     for height, ((_, values, errors), unit) in enumerate(zip(rows, units, strict=True)):
         if not np.isfinite(unit) or unit == 0:
             continue
@@ -197,7 +201,8 @@ def _dots(axes: Axes, rows: list[tuple[str, np.ndarray, np.ndarray]], units: np.
                 shown.append(value / unit)
                 colour = COLOURS[number % len(COLOURS)]
                 interval = Z * abs(error / unit) if np.isfinite(error) else 0.0
-                axes.errorbar(value / unit, height, xerr=interval, fmt="o", ms=3.4, color=colour, elinewidth=0.8)
+                place = height + apart * (number - (count - 1) / 2)
+                axes.errorbar(value / unit, place, xerr=interval, fmt="o", ms=3.4, color=colour, elinewidth=0.8)
     axes.set_yticks(range(len(rows)), [title for title, _, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     low, high = min(shown, default=1.0), max(shown, default=1.0)
@@ -206,5 +211,4 @@ def _dots(axes: Axes, rows: list[tuple[str, np.ndarray, np.ndarray]], units: np.
     elif high > 2 * low:
         axes.set_xscale("log")
     axes.margins(x=0.08)
-    axes.axvline(1, color="0.7", lw=0.5, zorder=0)
     axes.grid(axis="y", color="0.9", lw=0.4)

@@ -23,6 +23,7 @@ METHOD = (
     "not_reached",
 )
 """What values that aren't exact everywhere say of themselves."""
+PRECISION = ("precision", "precision_error")
 MARKS = {"trajectory": "the path of the checkpoints", "points": "the checkpoints that span the slice"}
 
 
@@ -39,6 +40,7 @@ def surface_summary(tree: xr.DataTree) -> dict[str, Any]:
     surface = dataset(tree, "surface").load()
     found: dict[str, Any] = {"surfaces": _surfaces(surface)}
     found |= method_of(surface)
+    found |= {name: json_value(surface.attrs[name]) for name in PRECISION if name in surface.attrs}
     if "/surface/directions" in tree.groups:
         found["directions"] = _directions(surface, dataset(tree, "surface/directions"))
     for node in MARKS:
@@ -145,6 +147,14 @@ def surface_lines(found: Mapping[str, Any], units: str) -> list[str]:
     lines += indent(_surface_table(found["surfaces"]))
     if "method" in found:
         lines += indent(method_lines(found))
+    if "precision" in found:
+        far = found.get("precision_error")
+        text = (
+            "no finite loss to compare"
+            if far is None
+            else f"the loss differs from float32's by {100 * far:.2g} % at most"
+        )
+        lines += indent([f"forward passes in {found['precision']}: {text}, at a few points and samples"])
     if found.get("directions"):
         lines += ["", "axes (lengths as distance in weight space, angles in degrees)"]
         lines += indent(_direction_table(found["directions"]))

@@ -70,9 +70,27 @@ class Measured:
         return cls(found, np.broadcast_to(array(stderr), found.shape), {name: array(x) for name, x in more.items()})
 
 
-def widened(count: int) -> float:
+def widened(count: float) -> float:
     """Factor of a standard error of few draws: with it 1.96 of them hold 95 %, as Student's t says."""
     return float(stdtrit(count - 1, 0.975)) / 1.96
+
+
+@dataclass(frozen=True)
+class Term:
+    """An estimate that may be one of several in a sum.
+
+    Args:
+        value: The estimate.
+        variance: Of it, widened where few numbers tell it; 0 where it is exact.
+    """
+
+    value: float
+    variance: float
+
+    @classmethod
+    def of(cls, value: float, variance: float, freedom: float) -> Term:
+        """With a variance that is known with some degrees of freedom only."""
+        return cls(value, variance * widened(1 + max(1.0, freedom)) ** 2 if variance > 0 else 0.0)
 
 
 def array(value: Any) -> Array:
@@ -101,6 +119,10 @@ class Point:
     def normal(self) -> Tensor:
         """A standard normal vector, the same on every device and in every precision, shape `(D,)`."""
         return torch.randn(len(self.theta), generator=self.generator).to(self.theta)
+
+    def seed(self) -> int:
+        """A seed for randomness of its own, which a result from the journal doesn't draw."""
+        return int(torch.randint(2**62, (), generator=self.generator))
 
     def rise(self, step: Tensor) -> float:
         r""":math:`L(\theta + \epsilon)` for a step, shape `(D,)`."""

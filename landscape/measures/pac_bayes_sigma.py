@@ -54,7 +54,7 @@ def pac_bayes_sigma(
     name = quantity or ("error" if "error" in known else "loss")
     if name == "error" and "error" not in known:
         raise RequestError("measure 'pac_bayes_sigma': the loss has no error beside it; set quantity=loss")
-    directions = [int(torch.randint(2**62, (), generator=point.generator)) for _ in range(draws)]
+    directions = [point.seed() for _ in range(draws)]
     own = point.objective.evaluate(point.theta)[name]
 
     def rises(sigma: float) -> Array:

@@ -60,6 +60,7 @@ class Entry:
 
 
 RHO = ("rho",)
+METHOD: dict[str, tuple[str, ...]] = {"method": ()}
 SPECTRUM = {
     "low": ("eigenvalue",),
     "high": ("eigenvalue",),
@@ -80,13 +81,13 @@ MEASURES: dict[str, Entry] = {
     "hessian_top": Entry(
         hessian_top, "largest eigenvalues of the Hessian", CURVATURE, ("k",), {"residual": ("k",), "ratio": ()}
     ),
-    "hessian_trace": Entry(hessian_trace, "trace of the Hessian", CURVATURE),
+    "hessian_trace": Entry(hessian_trace, "trace of the Hessian", CURVATURE, more=METHOD),
     "hessian_frobenius": Entry(hessian_frobenius, "Frobenius norm of the Hessian", CURVATURE),
     "hessian_density": Entry(
         hessian_density, "density of the Hessian's eigenvalues", "distance² / loss", ("eigenvalue",), SPECTRUM
     ),
-    "ggn_trace": Entry(ggn_trace, "trace of the Gauss-Newton matrix", CURVATURE),
-    "fisher_trace": Entry(fisher_trace, "trace of the Fisher matrix", "loss² / distance²"),
+    "ggn_trace": Entry(ggn_trace, "trace of the Gauss-Newton matrix", CURVATURE, more=METHOD),
+    "fisher_trace": Entry(fisher_trace, "trace of the Fisher matrix", "loss² / distance²", more=METHOD),
     "pac_bayes_sigma": Entry(
         pac_bayes_sigma, "normal perturbation that raises the error by 0.1", "distance in weight space per coordinate"
     ),

@@ -26,8 +26,11 @@ from torch.overrides import TorchFunctionMode
 from landscape.objective.convolution import FUNCTIONS, convolve
 
 _NORM_ARGUMENTS = inspect.signature(F.batch_norm)
-_CONV_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_HARMLESS = {"dim", "size", "numel", "__len__", "ndimension", "is_floating_point", "is_contiguous", "stride"}
+CONV_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_HARMLESS = {
+    *("dim", "size", "numel", "__len__", "ndimension", "is_floating_point", "is_contiguous", "stride"),
+    *("is_complex", "get_device", "nelement", "element_size"),
+}
 """Methods that ask for a tensor's shape and kind, not for its values."""
 
 Plan = Mapping[int, _BatchNorm]
@@ -51,10 +54,10 @@ class _Watching(TorchFunctionMode, ABC):
         if func in FUNCTIONS:
             self.used(args, kwargs)
             self.calls += 1
-            return self.convolution(func, {**dict(zip(_CONV_ARGUMENTS, args, strict=False)), **kwargs})
+            return self.convolution(func, {**dict(zip(CONV_ARGUMENTS, args, strict=False)), **kwargs})
         if func is F.batch_norm:
             return self.normalization({**_NORM_ARGUMENTS.bind(*args, **kwargs).arguments})
-        if not _asks_for_kind(func):
+        if not asks_for_kind(func):
             self.used(args, kwargs)
         return func(*args, **kwargs)
 
@@ -147,15 +150,11 @@ class Shortened(_Watching):
         """Run a convolution, with the BatchNorm that it takes up."""
         layer = self.plan.get(self.calls)
         if layer is not None:
-            arguments = self.fold(arguments, layer)
+            arguments = fold(arguments, layer)
         output: Tensor = convolve(function, **_renamed(arguments)) if self.own else function(**arguments)
         if layer is not None:
             self.pending[id(output)] = (output, layer)
         return output
-
-    def fold(self, arguments: dict[str, Any], layer: _BatchNorm) -> dict[str, Any]:
-        """The arguments of the convolution that has taken up a BatchNorm."""
-        return fold(arguments, layer)
 
     def normalization(self, arguments: dict[str, Any]) -> Tensor:
         """Run a BatchNorm; return what its convolution has done already."""
@@ -184,22 +183,32 @@ def fold(arguments: dict[str, Any], layer: _BatchNorm) -> dict[str, Any]:
     mean, variance = layer.running_mean, layer.running_var
     assert mean is not None
     assert variance is not None
-    scale = (variance + layer.eps).rsqrt()
-    scale = scale if layer.weight is None else scale * layer.weight
-    weight, bias = arguments["weight"], arguments.get("bias")
-    shift = (-mean if bias is None else bias - mean) * scale
-    return {
-        **arguments,
-        "weight": weight * scale.view(-1, *[1] * (weight.ndim - 1)),
-        "bias": shift if layer.bias is None else shift + layer.bias,
-    }
+    norm = (mean, variance, layer.weight, layer.bias, layer.eps)
+    weight, bias = folded(arguments["weight"], arguments.get("bias"), *norm)
+    return {**arguments, "weight": weight, "bias": bias}
+
+
+def folded(
+    weight: Tensor,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that has taken up a BatchNorm of these statistics, scale and shift."""
+    factor = (variance + eps).rsqrt()
+    factor = factor if scale is None else factor * scale
+    moved = (-mean if bias is None else bias - mean) * factor
+    return weight * factor.view(-1, *[1] * (weight.ndim - 1)), moved if shift is None else moved + shift
 
 
 def _renamed(arguments: dict[str, Any]) -> dict[str, Any]:
     return {("x" if name == "input" else name): value for name, value in arguments.items()}
 
 
-def _asks_for_kind(function: Any) -> bool:
+def asks_for_kind(function: Any) -> bool:
     """Whether a function reads no values of its tensors: properties such as `shape`, and the methods above."""
     return getattr(function, "__name__", "") in _HARMLESS or (
         getattr(function, "__name__", "") == "__get__"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from landscape.errors import RequestError, reason
 from landscape.objective.batchnorm import freeze_statistics, tracking_layers
 from landscape.objective.losses import MISFIT, logits
 from landscape.objective.parameters import Layout
+from landscape.objective.precision import ROUGH, computing, widened
 from landscape.objective.samples import leaves
 
 
@@ -84,6 +85,7 @@ class PrivateModule:
         freeze_statistics(self.norm_layers)
         self.theta = self.layout.flatten(self.tensors)
         self.refresh_statistics: Callable[[], None] | None = None
+        self.precision: str | None = None
         self._settled = False  # whether the statistics are those of the parameters
         self._recurrent = [part for part in self.module.modules() if isinstance(part, nn.RNNBase)]
         self._buffers = [
@@ -114,7 +116,13 @@ class PrivateModule:
 
     def __call__(self, inputs: Any) -> Any:
         """Run the copy in its current mode."""
-        return apply_module(self.module, inputs)
+        with self.computing():
+            outputs = apply_module(self.module, inputs)
+        return widened(outputs) if self.precision in ROUGH else outputs
+
+    def computing(self) -> AbstractContextManager[None]:
+        """The context in which the copy, or a recording of it, is run."""
+        return computing(self.precision, self.theta.device)
 
     def gradient_of(self, value: Tensor) -> Tensor:
         """The gradient of a scalar with respect to theta, shape `(D,)`; zero for tensors it does not touch."""

@@ -31,6 +31,7 @@ from landscape.objective.losses import (
 )
 from landscape.objective.module import PrivateModule, preserved_rng
 from landscape.objective.parameters import Layout
+from landscape.objective.precision import check_precision, dtype_of
 from landscape.objective.samples import Batch, Samples, batch_length
 
 NORM_BATCH_SIZE = 128
@@ -56,6 +57,7 @@ class Objective:
         batch_size: Samples in a microbatch; bounds memory and, but for `"batch"`, changes values only by rounding.
         population: Size of the data set of which `data` are a random subset; standard errors then
             estimate that set's mean. By default `data` are everything and standard errors are 0.
+        precision: Of forward passes, one of `landscape.objective.precision.PRECISIONS`, instead of `dtype`.
 
     Raises:
         RequestError: If the model has no parameters or is in half precision, the data or the loss break their contract,
@@ -77,6 +79,7 @@ class Objective:
         dtype: torch.dtype | None = None,
         batch_size: int = 128,
         population: int | None = None,
+        precision: str | None = None,
     ) -> None:
         if batch_size < 1:
             raise RequestError(f"batch_size must be at least 1, got {batch_size}")
@@ -86,7 +89,8 @@ class Objective:
         if example is None:
             raise RequestError("the model has no parameters: a loss landscape needs at least one")
         self.device = torch.device(device) if device is not None else example.device
-        self.dtype = dtype or example.dtype
+        check_precision(precision, self.device.type)
+        self.dtype = dtype_of(precision) or dtype or example.dtype
         if self.dtype not in (torch.float32, torch.float64):
             name = str(self.dtype).removeprefix("torch.")
             raise RequestError(f"the model is in {name}, too coarse for a loss landscape: call model.float() first")
@@ -95,6 +99,7 @@ class Objective:
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.module = PrivateModule(model, self.device, self.dtype, parameters)
+        self.module.precision = precision
         self.samples = Samples(data, self.device, self.dtype)
         self.population = population
         if self.batchnorm == "recompute" and self.module.norm_layers:

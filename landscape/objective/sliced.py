@@ -1,8 +1,9 @@
 r"""The loss on a slice :math:`\theta = \sum_j c_j w_j`, fast: the plain path's numbers but for rounding.
 
-The data stay on the device, BatchNorm is folded into the convolution before it (anew at each point), microbatches fit
-the cache, and the outputs of a linear first layer are combined from those at the points. What a model doesn't allow is
-left out; a model that allows nothing is evaluated by `Objective` itself.
+The data stay on the device and each microbatch in the cache while many points are evaluated on it. The forward pass is
+a recorded list of calls, of which those that all points or all batches share are made once; BatchNorm is folded into
+the convolution before it, and the outputs of a linear first layer are combined from those at the slice's points.
+Models that don't allow this are evaluated by `Objective` itself.
 """
 
 from __future__ import annotations
@@ -17,24 +18,28 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from landscape.errors import RequestError
+from landscape.objective.captured import Captured
 from landscape.objective.combination import combine
-from landscape.objective.first_layer import combined, first_call
-from landscape.objective.folding import UnexpectedUseError
-from landscape.objective.losses import per_sample
+from landscape.objective.first_layer import combinations
+from landscape.objective.measured import Measured, measure, points_of
 from landscape.objective.objective import Objective
-from landscape.objective.probe import Prepared, Report
+from landscape.objective.precision import ROUGH
+from landscape.objective.probe import MANY, AtPoint, Prepared, Report
+from landscape.objective.program import Program
 from landscape.objective.samples import Batch, Samples, batch_length, map_tensors
+from landscape.objective.tape import First, NotRecordableError
 
 KEPT_BYTES = 1 << 28
 """What the first layer's outputs may take."""
 POINTS = 64
-"""Points whose per-sample values are held at a time."""
+"""Points that are evaluated together at most."""
+POINT_BYTES = 1 << 28
+"""What their parameters may take, those that are computed from them included."""
 PAYS = 16
 """A first layer is combined if an output takes at least this many multiplications for each point of the slice."""
-
-Measured = dict[str, tuple[Tensor, Tensor]]
 
 
 class SlicedObjective:
@@ -58,12 +63,11 @@ class SlicedObjective:
             )
         self.objective = objective
         self.points = points.detach().to(objective.device, objective.dtype)
-        self._size: int | None = None
         self._kept: Tensor | None = None
         self._prepared = Prepared(objective, self.points[0], 0.5 * self.points[: min(2, len(points))].sum(0))
         first = self._prepared.first
-        if first is not None and (first.fan_in < PAYS * len(points) or not bool(self.points.isfinite().all())):
-            self._prepared.first = None
+        finite = bool(self.points.isfinite().all())
+        self._combined = first is not None and first.fan_in >= PAYS * len(points) and finite and not self._rough
 
     def on(self, objective: Objective) -> SlicedObjective:
         """The same slice of the same model on other data: of an objective made by `Objective.on`."""
@@ -74,9 +78,19 @@ class SlicedObjective:
         return other
 
     @property
+    def _rough(self) -> bool:
+        """Whether outputs are rounded too coarsely to be combined."""
+        return self.objective.module.precision in ROUGH
+
+    @property
+    def block(self) -> int:
+        """Points that are worth evaluating together; 1 where the objectives of several splits share statistics."""
+        return 1 if self._prepared.recomputes else POINTS
+
+    @property
     def report(self) -> Report:
         """Which fast paths are in use, and why others aren't."""
-        first = self._prepared.first
+        first = self._prepared.first if self._combined else None
         return replace(self._prepared.report, reused=None if first is None else first.weight)
 
     def values(self, coefficients: Tensor) -> dict[str, np.ndarray]:
@@ -90,14 +104,13 @@ class SlicedObjective:
         """
         rows: list[dict[str, float]] = []
         coefficients = self._checked(coefficients)
-        for some in torch.split(coefficients, POINTS):
-            for weights, measured in zip(some, self._measure(some, None), strict=True):
-                row: dict[str, float] = {}
-                for name, (values, counts) in measured.items():
-                    estimate = self.objective.estimate(values.double(), counts.double())
-                    row[name], row[f"{name}_stderr"] = estimate
-                row["loss"] += self.objective.penalty(self._theta(weights)) if self.objective.weight_decay else 0.0
-                rows.append(row)
+        for weights, measured in zip(coefficients, self._measure(coefficients, None), strict=True):
+            row: dict[str, float] = {}
+            for name, (values, counts) in measured.items():
+                estimate = self.objective.estimate(values.double(), counts.double())
+                row[name], row[f"{name}_stderr"] = estimate
+            row["loss"] += self.objective.penalty(self._theta(weights)) if self.objective.weight_decay else 0.0
+            rows.append(row)
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def per_sample(self, coefficients: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
@@ -132,67 +145,82 @@ class SlicedObjective:
 
     @torch.no_grad()
     def _measure(self, coefficients: Tensor, index: Tensor | None) -> Iterator[Measured]:
-        """Values and counts at each point; where all is given up on the way, by the plain path."""
-        if not self.report.fast:
-            for weights in coefficients:
-                yield self._plain(weights, index)
-            return
-        exact = [int((weights != 0).sum()) == 1 == float(weights.sum()) for weights in coefficients]
-        moved = coefficients[[not one for one in exact]]
-        fast = self._fast(moved, index) if len(moved) else iter(())
-        for weights, one in zip(coefficients, exact, strict=True):
-            if one or not self.report.fast:
-                yield self._plain(weights, index)
-                continue
-            try:
-                yield next(fast)
-            except UnexpectedUseError:
-                self._prepared.give_up("the model doesn't make the same calls for all samples")
-                yield self._plain(weights, index)
+        """Values and counts at each point, a block of points at a time."""
+        fitting = POINT_BYTES // (3 * self.points[0].nbytes)  # theta, and what is computed from it
+        for some in torch.split(coefficients, min(self.block, max(1, fitting))):
+            exact = [int((weights != 0).sum()) == 1 == float(weights.sum()) for weights in some]
+            moved = some[[not one for one in exact]]
+            found: Iterator[Measured] = iter(())
+            if self.report.fast and len(moved):
+                try:
+                    found = self._fast(moved, index)
+                except NotRecordableError as reason:
+                    self._prepared.give_up(str(reason))
+                    self._combined, self._kept = False, None
+            for weights, one in zip(some, exact, strict=True):
+                yield self._exactly(weights, index) if one or not self.report.fast else next(found)
 
-    def _plain(self, weights: Tensor, index: Tensor | None) -> Measured:
-        objective = self.objective
-        if index is not None:
-            objective = objective.on(objective.samples.select(index))
-        return objective.per_sample(self._theta(weights))
+    def _exactly(self, weights: Tensor, index: Tensor | None) -> Measured:
+        """Values and counts at a point by the plain path, or with the same bits."""
+        objective, theta = self.objective, self._theta(weights)
+        if self._kept is None or index is not None:
+            on = objective if index is None else objective.on(objective.samples.select(index))
+            return on.per_sample(theta)
+        tensors, outputs = self._prepared.stand(theta), self._kept[int(weights.nonzero()[0, 0])]
+        pieces, start = [], 0
+        for inputs, targets in objective.samples.batches(objective.batch_size, shared=True):
+            program, length = self._program(inputs, faithful=True), batch_length(targets)
+            batch, point = program.at_batch(self._prepared.own(inputs)), program.at_point(tensors)
+            outcome = [program(batch, point, outputs[start : start + length])]
+            pieces.append(measure(objective, outcome, targets, exactly=True))
+            start += length
+        return next(points_of(pieces))
 
     def _fast(self, coefficients: Tensor, index: Tensor | None) -> Iterator[Measured]:
-        """As `_measure`: points outermost, unless the first layer's outputs fit only for a part of the data."""
+        """Values and counts at each point: batches outermost, so that they stay in the cache."""
         objective = self.objective
         samples = objective.samples if index is None else objective.on(objective.samples.select(index)).samples
-        size = self._bytes_per_sample(samples)
-        recomputed = objective.module.refresh_statistics is not None
-        if size and size * len(objective.samples) <= KEPT_BYTES:
-            outputs = self._outputs(index)
-            for weights in coefficients:
-                yield self._at(weights, _split(self._batches(samples), outputs))
-        elif not size or recomputed or len(coefficients) < 2 * len(self.points):
-            for weights in coefficients:
-                yield self._at(weights, ((batch, None) for batch in self._batches(samples)))
-        else:
-            pieces: list[list[Measured]] = [[] for _ in coefficients]
-            batches = self._batches(samples)
-            count = max(1, KEPT_BYTES // (size * self.report.batch_size))
-            while some := list(itertools.islice(batches, count)):
-                parts = [(batch, self._first_outputs(batch)) for batch in some]
-                for weights, found in zip(coefficients, pieces, strict=True):
-                    found.append(self._at(weights, iter(parts)))
-            yield from map(_joined, pieces)
-
-    def _at(self, weights: Tensor, parts: Iterator[tuple[Batch, Tensor | None]]) -> Measured:
-        """Values and counts at one point, on batches with the first layer's outputs `(m, B, *)`."""
-        self._prepared.stand(self._theta(weights))
-        functions = {"loss": self.objective.loss_function, **self.objective.metrics}
-        row = weights.tolist()
+        tensors = [self._prepared.stand(self._theta(weights)) for weights in coefficients]
+        kept = self._outputs(index)
+        combined = self._combined and (kept is not None or len(coefficients) >= 2 * len(self.points))
+        at_points: dict[Program, list[AtPoint]] = {}
         pieces: list[Measured] = []
-        for (inputs, targets), first in parts:
-            outputs = self._prepared(self._own(inputs), None if first is None else combined(first, row))
-            piece: Measured = {}
-            for name, function in functions.items():
-                values, counts = per_sample(function, outputs, targets, batch_length(targets), name)
-                piece[name] = (values, torch.ones_like(values) if counts is None else counts)
-            pieces.append(piece)
-        return _joined(pieces)
+        start = 0
+        for inputs, targets in self._batches(samples):
+            program = self._program(inputs, many=len(coefficients) >= MANY)
+            if program not in at_points:
+                at_points[program] = [program.at_point(named) for named in tensors]
+            with objective.module.computing():
+                batch = program.at_batch(self._prepared.own(inputs))
+            firsts: Iterator[Tensor | None] = itertools.repeat(None, len(coefficients))
+            if combined:
+                stop = start + batch_length(targets)
+                outputs = self._first_outputs(program, batch) if kept is None else kept[:, start:stop]
+                start, firsts = stop, combinations(outputs, coefficients.tolist())
+            runner = self._prepared.runner(program, batch_length(targets), len(coefficients))
+            outcome = self._run(program, runner, batch, inputs, at_points[program], firsts)
+            pieces.append(measure(objective, outcome, targets))
+        return points_of(pieces)
+
+    def _run(
+        self,
+        program: Program,
+        runner: Program | Captured,
+        batch: list[Any],
+        inputs: Any,
+        points: list[AtPoint],
+        firsts: Iterator[Tensor | None],
+    ) -> Iterator[Any]:
+        """The model's outputs at one point after the other."""
+        for number, (point, first) in enumerate(zip(points, firsts, strict=True)):
+            if number and self._prepared.writes:
+                batch = program.at_batch(self._prepared.own(inputs))
+            with self.objective.module.computing():
+                outputs = runner(batch, point, first)
+            yield outputs
+
+    def _program(self, inputs: Any, *, many: bool = True, faithful: bool = False) -> Program:
+        return self._prepared.program(self._prepared.own(inputs), many=many, faithful=faithful)
 
     def _batches(self, samples: Samples) -> Iterator[Batch]:
         """Microbatches in order; a loader's batches are cut where they are larger."""
@@ -205,52 +233,40 @@ class SlicedObjective:
             for start in range(0, length, size):
                 yield map_tensors(itemgetter(slice(start, start + size)), batch)
 
-    def _own(self, inputs: Any) -> Any:
-        """Inputs that the model may write into, if it does."""
-        return map_tensors(torch.clone, inputs) if self._prepared.writes else inputs
+    def _first_outputs(self, program: Program, batch: list[Any], out: Tensor | None = None) -> Tensor:
+        """The first layer's outputs for a batch at the slice's points, shape `(m, B, *)`."""
+        first = program.first
+        if first is None:
+            raise NotRecordableError("the model doesn't make the same calls for all batches")
+        inputs = batch[first.inputs.number]
+        parts = list(self._first_parameters(first))
+        if out is None:
+            return torch.stack([F.linear(inputs, weight, bias) for weight, bias in parts])
+        for (weight, bias), result in zip(parts, out, strict=True):
+            if inputs.ndim == 2 and bias is not None:
+                torch.addmm(bias, inputs, weight.t(), out=result)  # what a linear map does, to the same bits
+            else:
+                result.copy_(F.linear(inputs, weight, bias))
+        return out
 
-    def _bytes_per_sample(self, samples: Samples) -> int:
-        """What the first layer's outputs at all points take for a sample; 0 where they are not combined."""
-        if self._prepared.first is None:
-            return 0
-        if self._size is None:
-            batch = samples.first(1)
-            self._size = self._first_outputs(batch).nbytes // batch_length(batch[1])
-        return self._size
+    def _first_parameters(self, first: First) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The first layer's weight and bias at each of the slice's points."""
+        for point in self.points:
+            named = self.objective.layout.named(point)
+            yield named[first.weight], None if first.bias is None else named[first.bias]
 
-    def _first_outputs(self, batch: Batch) -> Tensor:
-        """The first layer's outputs at the slice's points, shape `(m, B, *)`."""
-        first, module = self._prepared.first, self._prepared.module
-        assert first is not None
-        assert module is not None
-        function, arguments = first_call(module.module, lambda: module(self._own(batch[0])))
-        if function is not first.function or arguments["weight"] is not module.module.get_parameter(first.weight):
-            raise UnexpectedUseError
-        named = [self.objective.layout.named(point) for point in self.points]
-        outputs = torch.stack([first.outputs(arguments, tensors) for tensors in named])
-        if outputs.shape[1] != batch_length(batch[1]):
-            raise UnexpectedUseError
-        return outputs
-
-    def _outputs(self, index: Tensor | None) -> Tensor:
-        """The same for all samples, which are kept, or for some of them."""
-        if self._kept is None:
-            self._kept = torch.cat([self._first_outputs(b) for b in self._batches(self.objective.samples)], dim=1)
-        return self._kept if index is None else self._kept[:, index]
-
-
-def _split(batches: Iterator[Batch], outputs: Tensor) -> Iterator[tuple[Batch, Tensor]]:
-    """Batches with their share of outputs `(m, n, *)`."""
-    start = 0
-    for batch in batches:
-        stop = start + batch_length(batch[1])
-        yield batch, outputs[:, start:stop]
-        start = stop
-
-
-def _joined(pieces: list[Measured]) -> Measured:
-    """Values and counts of batches in a row as those of one."""
-    return {
-        name: (torch.cat([piece[name][0] for piece in pieces]), torch.cat([piece[name][1] for piece in pieces]))
-        for name in pieces[0]
-    }
+    def _outputs(self, index: Tensor | None) -> Tensor | None:
+        """The same for all samples, which are kept, or for some of them; None where they don't fit or aren't used."""
+        if self._kept is None and self._combined:
+            objective, start = self.objective, 0
+            for inputs, targets in objective.samples.batches(objective.batch_size, shared=True):  # as the plain path
+                program, length = self._program(inputs, faithful=True), batch_length(targets)
+                batch = program.at_batch(self._prepared.own(inputs))
+                if self._kept is None:
+                    some = self._first_outputs(program, batch)
+                    if some.shape[1] != length or some.nbytes * objective.num_samples > KEPT_BYTES * length:
+                        return None
+                    self._kept = some.new_empty(len(some), objective.num_samples, *some.shape[2:])
+                self._first_outputs(program, batch, self._kept[:, start : start + length])
+                start += length
+        return self._kept if index is None or self._kept is None else self._kept[:, index]

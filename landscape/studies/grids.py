@@ -141,7 +141,7 @@ def sliced(objectives: Mapping[str, Objective], where: Slice) -> dict[str, Slice
 def evaluate_points(
     objectives: Mapping[str, SlicedObjective], where: Slice, coordinates: torch.Tensor, task: Any
 ) -> dict[str, np.ndarray]:
-    """Evaluate points of a slice one after the other, so that splits share statistics recomputed at a point.
+    """Evaluate points of a slice, in blocks of which splits share the statistics that are recomputed at a point.
 
     Args:
         objectives: The loss on each split, over this slice: from `sliced`.
@@ -152,12 +152,15 @@ def evaluate_points(
     Returns:
         Each quantity, shape `(splits, P)`.
     """
-    rows: list[list[dict[str, np.ndarray]]] = []
+    blocks: list[list[dict[str, np.ndarray]]] = []
     coefficients = where.basis(coordinates)
-    for number in range(len(coefficients)):
-        rows.append([objective.values(coefficients[number : number + 1]) for objective in objectives.values()])
-        task.report((number + 1) / len(coefficients))
-    return {name: np.array([[row[name][0] for row in point] for point in rows]).T for name in rows[0][0]}
+    size = min(objective.block for objective in objectives.values())
+    for start in range(0, len(coefficients), size):
+        some = coefficients[start : start + size]
+        blocks.append([objective.values(some) for objective in objectives.values()])
+        task.report((start + len(some)) / len(coefficients))
+    rows = {name: [[row[name] for row in block] for block in blocks] for name in blocks[0][0]}
+    return {name: np.concatenate([np.array(block) for block in found], axis=1) for name, found in rows.items()}
 
 
 def own_values(network: Network, splits: Sequence[str]) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ class Network:
         device: Where to compute.
         batch_size: Samples in a microbatch of an evaluation.
         metrics: Further per-sample functions by name, beside those that belong to the loss.
+        precision: Of forward passes; None for the model's own.
     """
 
     model: nn.Module
@@ -40,6 +41,7 @@ class Network:
     device: str = "cpu"
     batch_size: int = 128
     metrics: Mapping[str, Loss] = field(default_factory=dict)
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
@@ -84,6 +86,7 @@ class Network:
             device=self.device,
             batch_size=self.batch_size,
             population=population,
+            precision=self.precision,
         )
 
     def recipe(self) -> dict[str, Any]:

@@ -59,7 +59,10 @@ def test_a_point_of_a_curve(run, work):
     assert run(*HERE["CONNECT"], "--curve", "bezier", "--out", "c.zarr", "--quiet").status == 0
     place = ("sharpness", "c.zarr::bezier@0.5", "--engine", "serial", "--quiet", "--out", "h.zarr")
     assert run(*place, "--measure", "hessian_trace").status == 0
-    assert np.isfinite(landscape.open("h.zarr")["sharpness"]["hessian_trace"]).all()
+    node = landscape.open("h.zarr")["sharpness"]
+    assert np.isfinite(node["hessian_trace"]).all()
+    method = node["hessian_trace_method"]
+    assert method.attrs["flag_meanings"].split()[int(method[0, 0])] == "sampled"
 
 
 @pytest.mark.parametrize(

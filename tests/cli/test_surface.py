@@ -56,6 +56,21 @@ def test_the_same_command_does_nothing_twice(run, work):
     assert landscape.open("s.zarr")["surface/directions"].attrs["seed"] == 1
 
 
+@pytest.mark.parametrize(("precision", "least", "most"), [("bf16", 1e-6, 0.1), ("float64", 0, 1e-5)])
+def test_precision_is_told_with_its_error(run, work, precision, least, most):
+    assert run(*RUN).status == 0
+    plain = landscape.open("s.zarr")
+    outcome = run(*BASE, "--out", "p.zarr", "--precision", precision)
+    assert outcome.status == 0
+    node = landscape.open("p.zarr")["surface"]
+    assert least < node.attrs["precision_error"] < most
+    assert f"forward passes in {precision}: the loss differs from float32's by" in outcome.out
+    assert np.nanmax(np.abs(node["loss"] / plain["surface"]["loss"] - 1)) < most
+    assert "precision" not in json.loads(plain.attrs["recipe"])
+    assert json.loads(landscape.open("p.zarr").attrs["recipe"])["precision"] == precision
+    assert run(*BASE, "--out", "s.zarr", "--precision", precision).status == 2
+
+
 @pytest.mark.parametrize("method", ["certified", "interpolated"])
 def test_surfaces_that_are_not_exact_say_so(run, work, method):
     how = ("--tolerance", "0.05") if method == "certified" else ("--quick",)
@@ -187,6 +202,8 @@ def refuses(run, work):
         (("--metric", "accuracy"), "metric 'accuracy' names no function"),
         (("--metric", "torch:zeros_likes"), "metric 'torch:zeros_likes'"),
         (("--metric", "torch.nn.functional:cross_entropy"), "the cross_entropy returned shape () for 2 samples"),
+        (("--precision", "fp32"), "unknown precision 'fp32': did you mean 'tf32'? (choices: float32,"),
+        (("--precision", "tf32"), "tf32 is a mode of CUDA's tensor cores, not of 'cpu': use float32 or bf16"),
         (("--engine", "threads"), "unknown engine 'threads'"),
         (("--model", "own:frozen"), "the model has no parameters"),
         (("--model", "own:noisy"), "not deterministic in evaluation mode: 'noise' (Noise) gives other outputs"),

@@ -14,6 +14,7 @@ BENCHMARKS = {
     "grok_runs": ["--seeds", "1", "--steps", "10", "--turns", "0"],
     "grok_step": ["--repetitions", "1", "--steps", "1", "--batch-size", "8"],
     "hvp": ["--repetitions", "1", "--products", "2", "--samples", "40", "--batch-size", "20"],
+    "memory": ["--model", "mlp", "--pixels", "4", "--images", "20", "40", "--sizes", "2", "3"],
     "muon": ["--repetitions", "1", "--seconds", "0.001", "--size", "12 of 64x64"],
     "sam": ["--repetitions", "1", "--steps", "1", "--batch-size", "8"],
     "shampoo": ["--repetitions", "1", "--width", "16"],

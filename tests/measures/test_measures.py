@@ -150,6 +150,7 @@ class TestQuadratic:
         ("name", "settings"),
         [
             ("average_sharpness", {"rho": (0.3,), "pairs": 40}),
+            ("adaptive_average_sharpness", {"rho": (0.3,), "pairs": 40}),
             ("pac_bayes_sigma", {"increase": 0.2, "draws": 20}),
             ("gradient_noise_scale", {"draws": 200}),
         ],
@@ -161,6 +162,8 @@ class TestQuadratic:
         theta = problem.minimum() + 0.3 * theta
         if name == "average_sharpness":
             truth = 0.09 / 12 * float(problem.hessian().trace())
+        elif name == "adaptive_average_sharpness":
+            truth = 0.09 / 12 * float(theta.square() @ problem.hessian().diagonal())
         elif name == "pac_bayes_sigma":
             theta, truth = problem.minimum(), math.sqrt(0.4 / float(problem.hessian().trace()))
         else:

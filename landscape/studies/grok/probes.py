@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from landscape.measures.measured import forgetful
 from landscape.objective.losses import unit_of
 from landscape.objective.objective import Objective
-from landscape.studies.sharpness.evaluation import described, flat, own_coords, variable_dims
+from landscape.studies.sharpness.evaluation import described, flat_along, own_coords, variable_dims
 
 STEP, MEASURED = "step", "measured_step"
 
@@ -37,11 +35,6 @@ class Look:
     def theta(self) -> Tensor:
         """The parameters, shape `(D,)`."""
         return self.objectives["train"].theta
-
-    @cached_property
-    def finite(self) -> bool:
-        """Whether all parameters are."""
-        return bool(self.theta.isfinite().all())
 
 
 @dataclass(frozen=True)
@@ -160,10 +153,5 @@ class Sharpness(Probe):
         return {MEASURED: sorted(self.steps or ()), **own_coords(self._measures)}
 
     def record(self, look: Look) -> Mapping[str, Any]:
-        """Every measure; NaN where the weights are no longer finite."""
-        if not look.finite:
-            return dict.fromkeys(self.quantities(), np.nan)
-        found: dict[str, Any] = {}
-        for name, settings in self._measures.items():
-            found |= flat(name, look.objectives["train"], settings, self._seed, forgetful)
-        return found
+        """Every measure; NaN where the run has diverged."""
+        return flat_along(self._measures, look.objectives["train"], self._seed)

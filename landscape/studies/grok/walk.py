@@ -36,12 +36,12 @@ class Walk(Probe):
             "update_cosine": Quantity("cosine between the ways to this record and to the one before (0 at first)", "1"),
         }
         if self._size:
-            found["sketch"] = Quantity("random sketch of the way from the start", DISTANCE, ("sketch", STEP))
+            found["sketch"] = Quantity("random sketch of the way from the start", DISTANCE, ("bucket", STEP))
         return found
 
     def coords(self) -> dict[str, Any]:
         """The sketch's dimensions."""
-        return {"sketch": self._size} if self._size else {}
+        return {"bucket": self._size} if self._size else {}
 
     def record(self, look: Look) -> Mapping[str, Any]:
         """Compare with what is remembered, and remember this."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +11,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from landscape.errors import RequestError, WorkError
-from landscape.measures.measured import forgetful
+from landscape.errors import RequestError
 from landscape.networks.loop import History, Row
 from landscape.objective.determinism import check_deterministic
-from landscape.objective.objective import Objective
 from landscape.objective.parameters import Layout
 from landscape.studies.network import Network
 from landscape.studies.sharpness.density import write_density
-from landscape.studies.sharpness.evaluation import DENSITY, check_measures, flat, measure_variables, own_coords
+from landscape.studies.sharpness.evaluation import DENSITY, check_measures, flat_along, measure_variables, own_coords
 from landscape.studies.sharpness.recipe import SharpnessRecipe
 from landscape.studies.study import choose_splits
 from landscape.sweeps import store
@@ -83,17 +80,9 @@ class MeasureRecorder:
     def record(self, step: int, model: nn.Module) -> Row:
         """All measures of the network; NaN where the run has diverged."""
         objectives = replace(self.network, model=model).objectives(self.splits)
-        found = [self._take(objective) for objective in objectives.values()]
-        return {KEY: {name: [values[name].tolist() for values in found] for name in self._shapes}}
-
-    def _take(self, objective: Objective) -> dict[str, np.ndarray]:
-        """All measures on one split."""
-        values = {name: np.full(shape, np.nan) for name, shape in self._shapes.items()}
-        if bool(objective.theta.isfinite().all()):
-            for name, settings in self.measures.items():
-                with suppress(WorkError):  # a product that is not finite, at weights that still are
-                    values |= flat(name, objective, settings, self.settings.seed, forgetful)
-        return values
+        found = [flat_along(self.measures, objective, self.settings.seed) for objective in objectives.values()]
+        shapes = self._shapes.items()
+        return {KEY: {name: [np.broadcast_to(one[name], shape).tolist() for one in found] for name, shape in shapes}}
 
     def write(self, path: Path, history: History) -> None:
         """Store what was recorded: node `sharpness` over `step` and `split`.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 
-from landscape.errors import RequestError
-from landscape.measures.measured import State
+from landscape.errors import RequestError, WorkError
+from landscape.measures.curved import METHODS
+from landscape.measures.measured import State, forgetful
 from landscape.measures.registry import LOSS, MEASURES, measure
 from landscape.objective.losses import Loss, unit_of
 from landscape.objective.objective import Objective
@@ -31,6 +33,22 @@ def flat(
     more = {f"{name}_{part}": value for part, value in found.more.items()}
     values = {name: found.value, f"{name}_stderr": found.stderr, **more}
     return {key: value for key, value in values.items() if key not in SKIPPED}
+
+
+def flat_along(measures: Mapping[str, Mapping[str, Any]], objective: Objective, seed: int) -> dict[str, np.ndarray]:
+    """All measures of the objective's own weights on the way of a run; NaN, a scalar, for what has diverged.
+
+    Args:
+        measures: Their settings by name.
+        objective: The loss.
+        seed: Decides what is random in each.
+    """
+    found = dict.fromkeys(variable_dims(measures), np.array(np.nan))
+    if bool(objective.theta.isfinite().all()):
+        for name, settings in measures.items():
+            with suppress(WorkError):  # a product that is not finite, at weights that still are
+                found |= flat(name, objective, settings, seed, forgetful)
+    return found
 
 
 def variable_dims(names: Any) -> dict[str, tuple[str, ...]]:
@@ -86,7 +104,7 @@ def described(name: str, measures: Any, unit: str) -> tuple[str, str]:
     owner = next(one for one in measures if name == one or name.startswith(f"{one}_"))
     entry, part = MEASURES[owner], name.removeprefix(owner).strip("_")
     units = entry.units.replace(LOSS, unit, 1) if entry.units.startswith(LOSS) else entry.units
-    if part in ("residual", "ratio", "weights"):
+    if part in ("residual", "ratio", "weights", "method"):
         units = "1"
     elif part == "nodes":
         units = f"{unit} / distance²"
@@ -110,10 +128,11 @@ def measure_variables(
     }
 
 
-def measure_attrs(name: str, measures: Any, loss: str | Loss) -> dict[str, str]:
+def measure_attrs(name: str, measures: Any, loss: str | Loss) -> dict[str, Any]:
     """What a reader should know of a variable of some measures."""
     words, units = described(name, measures, unit_of(loss))
-    return {"long_name": words, "units": units}
+    flags = {"flag_values": list(range(len(METHODS))), "flag_meanings": " ".join(METHODS)}
+    return {"long_name": words, "units": units} | (flags if name.endswith("_method") else {})
 
 
 def sharpness_evaluator(arguments: Mapping[str, Any]) -> Evaluate:

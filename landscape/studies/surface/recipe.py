@@ -14,6 +14,7 @@ from landscape.studies.grids import AXES
 from landscape.studies.opening import EvaluationRecipe
 from landscape.studies.surface.nested import FIRST, is_nested
 from landscape.studies.surface.whole import check_parts, check_sides, check_tolerance
+from landscape.sweeps.recipe import later
 
 RANDOM = {"filter": "filter", "layer": "layer", "gaussian": "none"}
 """Random directions by name, with the normalisation that the name means."""
@@ -57,6 +58,7 @@ class SurfaceRecipe(EvaluationRecipe):
             statistics are the `batch`'s own.
         exact: Evaluate every point on all samples.
         quick: Interpolate the logarithm of a coarse grid's loss, and nothing more.
+        precision: Of forward passes: `float32`, `float64`, `bf16` or `tf32`; by default the model's own.
     """
 
     directions: str = "filter"
@@ -71,6 +73,7 @@ class SurfaceRecipe(EvaluationRecipe):
     tolerance: float | None = None
     exact: bool = False
     quick: bool = False
+    precision: str | None = later(None)
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without checkpoints."""
@@ -158,6 +161,7 @@ class SurfaceRecipe(EvaluationRecipe):
         random = {"seed": self.seed} if self.directions in (*RANDOM, HESSIAN) or self.method == "certified" else {}
         method: dict[str, Any] = {} if self.method == "exact" else {"method": self.method}
         method |= {} if self.certainty is None else {"tolerance": self.certainty}
+        method |= {} if self.precision is None else {"precision": self.precision}
         return {**fixed, "axes": axes, **each, "center": each["center"] or (0.0,) * axes, **random, **method}
 
     def per_axis(self, name: str, axes: int | None) -> tuple[Any, ...] | None:

@@ -20,6 +20,7 @@ from landscape.studies.network import Network
 from landscape.studies.networks import Source
 from landscape.studies.opening import CheckpointStudy, Opened, Options, open_checkpoints
 from landscape.studies.surface.directions import Own, Slices, make_slices, read_directions
+from landscape.studies.surface.precision import precision_error
 from landscape.studies.surface.recipe import HESSIAN, OWN, SurfaceRecipe
 from landscape.studies.surface.stages import Stages
 from landscape.sweeps import store
@@ -84,6 +85,7 @@ class SurfaceStudy(CheckpointStudy):
     def __init__(self, opened: Opened, recipe: SurfaceRecipe, own: Tensor | None = None) -> None:
         super().__init__(opened)
         self.settings, self.own = recipe, own
+        self.evaluated = replace(self.network, precision=recipe.precision)
         self.eigenvectors: Tensor | None = None
         """Of the Hessian, shape `(C, k, D)`, once they are found."""
 
@@ -97,6 +99,10 @@ class SurfaceStudy(CheckpointStudy):
         """The number k of directions, known before eigenvectors are."""
         return (self.settings.axes or 2) if self.settings.directions == HESSIAN else self.slices.num_axes
 
+    def objective(self) -> Objective:
+        """The loss on the first split, as grids evaluate it."""
+        return next(iter(self.evaluated.objectives(self.splits).values()))
+
     def recipe(self) -> dict[str, Any]:
         """Everything that the result depends on."""
         own = {} if self.own is None else {"vectors": digest(self.own.numpy())}
@@ -105,6 +111,9 @@ class SurfaceStudy(CheckpointStudy):
     def check(self) -> None:
         """Try everything on a few samples, so that a wrong request ends before anything is written."""
         super().check()
+        if self.settings.precision is not None:
+            for objective in self.evaluated.objectives(self.splits).values():
+                objective.check()
         if self.num_axes > (count := self.ends.layout.num_parameters):
             raise RequestError(f"{self.num_axes} axes, but the network has {count} parameters: give fewer --axes")
         self._coords()
@@ -116,15 +125,15 @@ class SurfaceStudy(CheckpointStudy):
             sweep = self.eigenvector_sweep(coords)
             self.running.run(path, [sweep], "eigenvectors")
             self.eigenvectors = torch.from_numpy(store.open(path)[sweep.node]["vector"].values)
-        around = [self.networks[origin] for origin in self.slices.origins]
+        around = [replace(self.networks[origin], precision=self.settings.precision) for origin in self.slices.origins]
         method, tolerance = self.settings.method, self.settings.certainty
         attrs: dict[str, Any] = {
             "directions": self.settings.directions,
             "normalize": self.settings.normalization,
             "method": method,
         }
-        attrs |= {} if tolerance is None else {"tolerance": tolerance}
         where = self.slices.slices
+        attrs |= ({} if tolerance is None else {"tolerance": tolerance}) | precision_error(around, where, self.splits)
         stages = None
         if method == "exact":
             grid = slice_sweep(

@@ -1,0 +1,115 @@
+"""Grokking, and whether it is a slow drift to a wider minimum: Power et al.'s figure 1 with sharpness along the run.
+
+From top to bottom: accuracy of a one-layer transformer and of a quadratic network against steps; the largest
+eigenvalue of the Hessian along the same runs, as it is and over the training loss; how four kinds of sharpness have
+changed since memorisation, how far the weights get in a time, and the loss between the two points; and the surfaces
+around the memorising and the generalising point, on equal axes and levels.
+
+References:
+    Power, Burda, Edwards, Babuschkin & Misra, "Grokking: generalization beyond overfitting on small algorithmic
+    datasets", arXiv 2201.02177, figure 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .collecting import keep
+from .grokking_runs import Attention, Fast
+from .mechanism import Experiment, Options
+
+if TYPE_CHECKING:
+    import xarray
+
+    from landscape.figures.style import StyledFigure
+
+NODE = "grokking"
+ALONG = ("accuracy", "loss", "weight_norm", "collapsed", "update_cosine", "sketch", "hessian_max", "sam_sharpness")
+PROGRESS = ("key_frequencies", "restricted_loss", "excluded_loss")
+"""What is kept of the runs."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Runs of both networks, and what is around and between the transformer's memorising and generalising point.
+
+    Args:
+        fast: The quadratic network.
+        attention: The transformer.
+        size: Points along each side of a surface.
+        extent: Of the surface, in units of a filter-normalised direction.
+        points: Points along the curves.
+        epochs: Passes over the training data for the fit of the curve.
+        ends: Moments of the transformer's first run that are looked around and between.
+    """
+
+    fast: Fast = field(default_factory=Fast)
+    attention: Attention = field(default_factory=Attention)
+    size: int = 15
+    extent: float = 1.0
+    points: int = 21
+    epochs: int = 20
+    ends: tuple[str, ...] = ("memorised", "grokked")
+
+
+PRESETS = {
+    "smoke": Recipe(
+        Fast(fraction=0.75, seeds=2, weight_decays=(3.0,), steps=300, every=5, measure_every=5, sketch=8),
+        Attention(modulus=11, width=16, fraction=0.7, batch_size=64, lr=0.01, seeds=2, steps=400, every=10),
+        size=5,
+        points=5,
+        epochs=2,
+        ends=("memorised", "end"),
+    ),
+    "cpu": Recipe(),
+}
+
+
+def run(recipe: Recipe, path: Path, options: Options) -> None:
+    """Train the networks in a folder beside the store, look around and between their checkpoints, and collect."""
+    from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect
+    from landscape.studies.grok import grok
+    from landscape.studies.grok.study import checkpoint_folder
+    from landscape.studies.surface import SurfaceRecipe, surface
+    from landscape.sweeps import store
+
+    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
+    if resumed and store.attributes(path)["complete"]:
+        return
+    parts = path.with_name(f"{path.stem}-parts")
+    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
+    fast = grok(recipe.fast.recipe(), parts / "quadratic.zarr", **how)
+    attention = grok(recipe.attention.recipe(), parts / "transformer.zarr", **how)
+    folder = checkpoint_folder(parts / "transformer.zarr")
+    ends = [folder / f"seed=0-{moment}.safetensors" for moment in recipe.ends]
+    slices = SurfaceRecipe(
+        size=(recipe.size,), extent=((-recipe.extent, recipe.extent),), exact=True, splits=("train",)
+    )
+    around = surface(ends, parts / "surface.zarr", slices, **how)
+    between = connect(
+        ends, parts / "connect.zarr", ConnectRecipe(fit=CurveRecipe(epochs=recipe.epochs), points=recipe.points), **how
+    )
+    keep(path, f"{NODE}/quadratic", fast["grok"].to_dataset(), (*ALONG, *PROGRESS, "status"))
+    keep(path, f"{NODE}/transformer", attention["grok"].to_dataset(), (*ALONG, *PROGRESS, "status"))
+    keep(path, f"{NODE}/surface", around["surface"].to_dataset(), ("loss", "status"))
+    keep(path, f"{NODE}/between", between["connect"].to_dataset(), ("loss", "barrier", "arc_length", "status"))
+    store.finish(path)
+
+
+def figure(tree: xarray.DataTree) -> StyledFigure:
+    """Accuracy, sharpness, their ratios, the way of the weights, and both minima."""
+    from landscape.figures.grokking_widths import widths_figure
+
+    return widths_figure(tree, NODE)
+
+
+def caption(tree: xarray.DataTree) -> str:
+    """What the figure shows, in numbers."""
+    from landscape.figures.grokking_widths import widths_caption
+
+    return widths_caption(tree, NODE)
+
+
+EXPERIMENT = Experiment(NODE, PRESETS, run, figure, caption)

@@ -1,0 +1,39 @@
+"""Both experiments on grokking, from their recipes to their figures."""
+
+import numpy as np
+import pytest
+from landscape.experiments import mechanism
+
+from landscape.figures.grokking_sweeps import tuned
+from landscape.figures.widening import ratios, widths
+from landscape.sweeps import store
+
+OPTIONS = mechanism.Options(engine="serial", progress=False)
+
+
+@pytest.fixture(scope="module", params=["grokking", "grokking_sweeps"])
+def made(request, tmp_path_factory):
+    experiment = mechanism.load(request.param)
+    path = tmp_path_factory.mktemp("grokking") / "smoke.zarr"
+    experiment.compute(experiment.preset("smoke"), path, OPTIONS)
+    return experiment, store.open(path)
+
+
+@pytest.mark.slow
+def test_runs_grok_and_are_drawn(made):
+    experiment, tree = made
+    node = tree[experiment.name]
+    if experiment.name == "grokking":
+        quadratic = node["quadratic"].to_dataset().load().isel(weight_decay=0, drop=True)
+        assert (ratios(widths(quadratic)["hessian_max"]).sel(moment="end") < 1).all()
+        assert node["surface"]["loss"].sizes["checkpoint"] == 2
+        panels = 10
+    else:
+        best = tuned(node["methods"].to_dataset().load())
+        assert np.isfinite(best[0].grokked)
+        assert best[0].lr in (0.01, 0.02)
+        panels = 2
+    assert len(experiment.figure(tree).axes) >= panels
+    caption = experiment.caption(tree)
+    assert "nan" not in caption
+    assert "not reproduced" in caption
