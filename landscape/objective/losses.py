@@ -142,6 +142,8 @@ LOSSES: dict[str, Loss] = {
     "mse": mse,
     "square": square,
 }
+CLASSIFYING = (cross_entropy, stablemax_cross_entropy)
+"""Those whose targets are numbers of classes."""
 METRICS: dict[str, dict[str, Loss]] = {
     "cross-entropy": {"error": error},
     "stablemax-cross-entropy": {"error": error},

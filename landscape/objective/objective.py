@@ -21,14 +21,7 @@ from torch import Tensor, nn
 
 from landscape.errors import RequestError
 from landscape.objective.batchnorm import check_policy, recompute_statistics
-from landscape.objective.losses import (
-    Loss,
-    cross_entropy,
-    mean,
-    per_sample,
-    resolve_loss,
-    stablemax_cross_entropy,
-)
+from landscape.objective.losses import CLASSIFYING, Loss, mean, per_sample, resolve_loss
 from landscape.objective.module import PrivateModule, preserved_rng
 from landscape.objective.parameters import Layout
 from landscape.objective.precision import check_precision, dtype_of
@@ -247,7 +240,7 @@ class Objective:
         with torch.no_grad(), self.evaluation_mode():
             inputs, targets = self.samples.first(2)
             outputs = self.module(inputs)
-            if self.loss_function in (cross_entropy, stablemax_cross_entropy):
+            if self.loss_function in CLASSIFYING:
                 self.samples.check_labels(outputs.shape[-1])
             for name, function in self.metrics.items():
                 per_sample(function, outputs, targets, batch_length(targets), name)
