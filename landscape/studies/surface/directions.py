@@ -25,6 +25,7 @@ from landscape.geometry.directions import (
 )
 from landscape.geometry.slices import Affine
 from landscape.networks.checkpoint import load_checkpoint, strip_prefixes
+from landscape.networks.sampling import mix
 from landscape.objective.parameters import Layout, filter_axes
 from landscape.studies.grids import AXES
 from landscape.studies.networks import Checkpoints
@@ -32,6 +33,8 @@ from landscape.studies.surface.recipe import SPANNED, SurfaceRecipe
 
 Own = Tensor | Sequence[Path | str]
 """Directions of one's own: rows `(k, D)`, or one file for each."""
+DIRECTIONS_SEED = 5
+"""What random directions are for (see `mix`): those of a network's own seed could be its initial weights."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def make_slices(ends: Checkpoints, recipe: SurfaceRecipe, own: Tensor | None = N
 
     if recipe.directions not in SPANNED:
         if own is None:
-            generator = torch.Generator().manual_seed(recipe.seed)
+            generator = torch.Generator().manual_seed(mix(recipe.seed, DIRECTIONS_SEED))
             own = gaussian(recipe.axes or 2, thetas[0], generator)
         each = own.to(thetas).expand(len(thetas), -1, -1)
         return Slices(tuple(range(len(thetas))), tuple(map(finish, each, thetas)))
