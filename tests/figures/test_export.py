@@ -223,7 +223,8 @@ def test_heights_end_at_the_last_level():
         ({}, "a.html", {"height": "lin"}, "unknown height 'lin': did you mean 'linear'"),
         ({}, "a.html", {"picture": "relief"}, ".html files have no option 'picture'"),
         ({"done": 0}, "a.html", {}, "no point of the surface has been computed yet"),
-        ({}, "a.gif", {}, "ends in .html, .vts"),
+        ({}, "a.stl", {}, "ends in .html, .vts"),
+        ({}, "a.gif", {}, ".gif files hold fits by degree, this is a store of kind 'surface'"),
         ({}, "missing/a.vts", {}, "doesn't exist"),
     ],
 )

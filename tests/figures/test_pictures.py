@@ -168,7 +168,7 @@ def test_wrong_requests_are_named(trees):
     with pytest.raises(RequestError, match="'matrix' of a connect store has no option 'pair': expected split"):
         draw(trees.connect_tree(3, planes=False), "matrix", pair=1)
     tree.attrs["kind"] = "sketch"
-    with pytest.raises(RequestError, match="kind 'sketch': expected one of connect, surface, sharpness, train"):
+    with pytest.raises(RequestError, match=f"kind 'sketch': expected one of {', '.join(PICTURES)}"):
         draw(tree)
 
 

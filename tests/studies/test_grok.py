@@ -17,9 +17,9 @@ from landscape.objective.curvature import Hessian
 from landscape.objective.objective import Objective
 from landscape.optimizers.registry import OPTIMIZERS
 from landscape.studies.grok import GrokRecipe, grok
-from landscape.studies.grok.evaluation import MEASURES
 from landscape.studies.grok.probes import Fit, Look
 from landscape.studies.grok.runs import make_run, place
+from landscape.studies.sharpness.evaluation import MEASURES_SEED
 
 SMALL = Problem("quadratic", "modular", model_settings={"width": 16}, data_settings={"modulus": 7})
 
@@ -91,7 +91,7 @@ def test_measures_are_those_of_the_checkpoint(tmp_path):
         objective = Objective(load_into(problem.build_model(data), checkpoint), data.train, batch_size=4096)
         one = found.sel(seed=0, measured_step=step)
         for name in ("hessian_max", "hessian_trace"):
-            direct = measure(name, objective, generator=torch.Generator().manual_seed(mix(0, MEASURES)))
+            direct = measure(name, objective, generator=torch.Generator().manual_seed(mix(0, MEASURES_SEED)))
             assert float(one[name]) == pytest.approx(float(direct.value), rel=1e-5)
             assert float(one[f"{name}_stderr"]) == pytest.approx(float(direct.stderr), rel=1e-3)
         assert float(found["loss"].sel(seed=0, step=step, split="train")) == pytest.approx(

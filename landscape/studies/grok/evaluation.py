@@ -11,7 +11,6 @@ from torch import nn
 
 from landscape.networks.checkpoint import save_checkpoint
 from landscape.networks.loop import History, Resume
-from landscape.networks.sampling import mix
 from landscape.networks.training import train
 from landscape.objective.losses import Loss
 from landscape.studies.grids import Evaluate
@@ -23,16 +22,12 @@ from landscape.studies.grok.runs import Run, make_run
 from landscape.studies.grok.walk import Walk
 from landscape.sweeps.schema import Status
 
-MEASURES = 4
-"""The purpose of the measures' random numbers; training has those before (see `mix`)."""
-
 
 def make_probes(recipe: GrokRecipe, run: Run, loss: str | Loss) -> list[Probe]:
     """What is recorded along a run, loss and accuracy first."""
     probes: list[Probe] = [Fit(loss), Norms(), Walk(recipe.sketch), *progress_of(recipe, run, loss)]
     if recipe.measures:
-        seed = mix(run.training.seed, MEASURES)  # the run's own would give the initial weights again, as probes
-        probes.append(Sharpness(recipe.resolved_measures(), recipe.measured_steps(), loss, seed))
+        probes.append(Sharpness(recipe.resolved_measures(), recipe.measured_steps(), loss, run.training.seed))
     return probes
 
 

@@ -13,6 +13,7 @@ from landscape.errors import RequestError, WorkError
 from landscape.measures.curved import METHODS
 from landscape.measures.measured import State, forgetful
 from landscape.measures.registry import LOSS, MEASURES, measure
+from landscape.networks.sampling import mix
 from landscape.objective.losses import Loss, unit_of
 from landscape.objective.objective import Objective
 from landscape.studies.grids import Evaluate
@@ -20,6 +21,8 @@ from landscape.studies.journal import FileJournal
 from landscape.sweeps.schema import Variable
 
 DENSITY = "hessian_density"
+MEASURES_SEED = 4
+"""What measures' random numbers are for (see `mix`): those of a run's own seed give its initial weights again."""
 SKIPPED = (DENSITY, f"{DENSITY}_stderr", f"{DENSITY}_low", f"{DENSITY}_high")
 """What is computed again on axes that all checkpoints share."""
 
@@ -28,7 +31,7 @@ def flat(
     name: str, objective: Objective, settings: Mapping[str, Any], seed: int, journal: Any
 ) -> dict[str, np.ndarray]:
     """A measure's results as a store has them: `<measure>`, `<measure>_stderr` and further ones."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(mix(seed, MEASURES_SEED))
     found = measure(name, objective, generator=generator, journal=journal, checked=True, **settings)
     more = {f"{name}_{part}": value for part, value in found.more.items()}
     values = {name: found.value, f"{name}_stderr": found.stderr, **more}
