@@ -20,6 +20,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.linalg.trace import hutch_plus_plus, hutchinson
 from landscape.measures.registry import measure
@@ -66,10 +67,10 @@ def by_products(objective: Objective, seed: int, estimate: Callable[..., Any], p
 
 
 def theirs(objective: Objective, seed: int, peer: ModuleType, products: int) -> Found:
-    """By pyhessian."""
+    """By pyhessian, with attention in kernels that can be differentiated twice, which is the user's to see to."""
     hessian = TheirHessian(peer, objective)
     forms: list[float] = []
-    with preserved_rng(objective.device, seed=seed):
+    with preserved_rng(objective.device, seed=seed), sdpa_kernel(SDPBackend.MATH):
         while len(forms) < products:
             forms += hessian.own.trace(maxIter=min(LEAST, products - len(forms)), tol=0.0)
             mean, stderr = float(np.mean(forms)), float(np.std(forms, ddof=1)) / math.sqrt(len(forms))

@@ -5,7 +5,10 @@ r"""What the Hessian has beside the Gauss-Newton matrix: the curvature of the ne
 It is the Hessian of :math:`\theta \mapsto \frac1n \sum_i \langle c_i, z_i(\theta) \rangle` with the slopes
 :math:`c_i = \nabla_z \ell_i` held constant. Its trace is that of its diagonal blocks, one for each tensor, and these
 vanish where the outputs are linear in each tensor while the others stand still: in every piecewise linear network in
-which no tensor is used twice (arXiv 1706.03662 observes it of the Gauss-Newton matrix' diagonal blocks).
+which no tensor is used twice.
+
+References:
+    Botev, Ritter & Barber, "Practical Gauss-Newton optimisation for deep learning", arXiv 1706.03662 (equal blocks).
 """
 
 from __future__ import annotations

@@ -23,7 +23,12 @@ BENCHMARKS = {
 }
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+SLOW = {"memory"}  # ten commands, each in a process of its own
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in BENCHMARKS]
+)
 def test_a_table_or_an_object(name):
     command = importlib.import_module(f"landscape.experiments.benchmarks.{name}").main
     table = CliRunner().invoke(command, BENCHMARKS[name], catch_exceptions=False)

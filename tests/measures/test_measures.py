@@ -198,6 +198,16 @@ class TestDense:
             found = measure(name, objective, **settings)
             assert abs(float(found.value - float(expected))) <= 4 * float(found.stderr) + 1e-9 * float(expected), name
 
+    @pytest.mark.slow
+    def test_frobenius_norm_s_intervals_hold(self, net):
+        objective, hessian, *_ = net
+        held = 0
+        for seed in range(200):
+            found = measure("hessian_frobenius", objective, None, seeded(seed), checked=True, relative_error=0.1)
+            assert found.stderr > 0
+            held += abs(float(found.value) - float(hessian.norm())) <= 1.96 * float(found.stderr)
+        assert 180 <= held <= 198
+
     def test_density_has_the_spectrum_s_mean(self, net):
         objective, hessian, *_ = net
         found = measure("hessian_density", objective, probes=60, steps=66)
