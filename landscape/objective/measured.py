@@ -45,11 +45,11 @@ def measure(objective: Objective, outputs: Iterable[Any], targets: Any, exactly:
     return {name: _cat(parts, 0) for name, parts in found.items()}
 
 
-def points_of(pieces: Sequence[Measured]) -> Iterator[Measured]:
-    """Values and counts of batches in a row, each `(P, B)`, as those of each point, each `(n,)`."""
+def points_of(pieces: Sequence[Measured], count: int | None = None) -> Iterator[Measured]:
+    """Values and counts of batches in a row, each `(P, B)`, as those of each point: `(n,)`, or the first `count`."""
     whole = {name: _cat([piece[name] for piece in pieces], 1) for name in pieces[0]}
     for number in range(len(next(iter(whole.values()))[0])):
-        yield {name: (values[number], counts[number]) for name, (values, counts) in whole.items()}
+        yield {name: (values[number, :count], counts[number, :count]) for name, (values, counts) in whole.items()}
 
 
 def _groups(outputs: Iterable[Any]) -> Iterator[list[Any]]:

@@ -38,6 +38,8 @@ POINTS = 64
 """Points that are evaluated together at most."""
 POINT_BYTES = 1 << 28
 """What their parameters may take, those that are computed from them included."""
+SHAPED, SHAPE = 64, 16
+"""From so many samples on, subsets are filled up to a multiple of so many: a program is recorded for each shape."""
 PAYS = 16
 """A first layer is combined if an output takes at least this many multiplications for each point of the slice."""
 
@@ -178,7 +180,9 @@ class SlicedObjective:
 
     def _fast(self, coefficients: Tensor, index: Tensor | None) -> Iterator[Measured]:
         """Values and counts at each point: batches outermost, so that they stay in the cache."""
-        objective = self.objective
+        objective, count = self.objective, None if index is None else len(index)
+        if index is not None and len(index) >= SHAPED:
+            index = torch.cat([index, index[-1:].expand(-len(index) % SHAPE)])
         samples = objective.samples if index is None else objective.on(objective.samples.select(index)).samples
         tensors = [self._prepared.stand(self._theta(weights)) for weights in coefficients]
         kept = self._outputs(index)
@@ -200,7 +204,7 @@ class SlicedObjective:
             runner = self._prepared.runner(program, batch_length(targets), len(coefficients))
             outcome = self._run(program, runner, batch, inputs, at_points[program], firsts)
             pieces.append(measure(objective, outcome, targets))
-        return points_of(pieces)
+        return points_of(pieces, count)
 
     def _run(
         self,

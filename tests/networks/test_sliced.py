@@ -228,6 +228,17 @@ def test_outputs_are_kept_in_parts(monkeypatch):
     np.testing.assert_allclose(fast, objective.values(combine(coefficients, points))["loss"], rtol=1e-10)
 
 
+def test_subsets_that_are_filled_up():
+    model = settle(build_model("convnet", (3, 16, 16), 5, {"width": 4}))
+    x, y = images(dtype=torch.float64)
+    objective = Objective(model, (x.repeat(5, 1, 1, 1), y.repeat(5)), dtype=torch.float64)
+    points, coefficients = slice_of(objective)
+    index = torch.randperm(95, generator=torch.Generator().manual_seed(0))[:71]
+    found = SlicedObjective(objective, points).per_sample(coefficients[1:], index)
+    whole = torch.stack([objective.losses(theta)[0] for theta in combine(coefficients[1:], points)])
+    torch.testing.assert_close(found["loss"], whole[:, index], rtol=1e-10, atol=1e-10)
+
+
 def test_values_that_are_read_on_the_way_leave_the_rest_to_the_plain_path(monkeypatch):
     monkeypatch.setattr("landscape.objective.probe.CACHE_BYTES", {"cpu": 200_000})
     x, y = images(dtype=torch.float64)
