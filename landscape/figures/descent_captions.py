@@ -140,9 +140,12 @@ def training_caption(tree: xr.DataTree, node: str) -> str:
                 f"{100 * errors[0]:.1f} to {100 * errors[-1]:.1f} %, lowest {100 * errors.min():.1f}, highest "
                 f"{100 * errors.max():.1f}; training error ends at {100 * last:.1f} %"
             )
+    made = json.loads(tree.attrs["recipe"])["recipe"]
     return (
-        f"Left, one network along its training: {'; '.join(told['epoch'])}. Right, one architecture on more samples, "
-        f"equal steps: {'; '.join(told['samples'])}. Nakkiran et al. (arXiv 1912.02292; ResNet18, CIFAR-10, 4,000 "
+        f"{made['model']} on {made['data']}, {made['loss']} loss, Adam. Left, width {made['epoch_width']} along its "
+        f"training on {made['epoch_samples']:,} samples: "
+        f"{'; '.join(told['epoch'])}. Right, width {made['sizes_width']} on more samples, equal "
+        f"steps: {'; '.join(told['samples'])}. Nakkiran et al. (arXiv 1912.02292; ResNet18, CIFAR-10, 4,000 "
         "epochs, 10–20 % noise) see the test error rise and fall again along a training, and more samples do harm near "
         "the threshold. Where the sentences above name a peak, this shape is reproduced; where they say no peak, it "
         "isn't."
