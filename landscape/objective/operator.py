@@ -136,7 +136,7 @@ class Curvature(ABC):
 
     def _choose(self, strategy: str, expected: int) -> Strategy:
         """Measure the largest microbatch and decide what is kept."""
-        size = self._standing.objective.batch_size
+        size = self._affordable(self._standing.objective.batch_size)
         while True:
             count, largest = self._census(size)
             piece, graph = self._measure(largest)
@@ -161,6 +161,14 @@ class Curvature(ABC):
             found, verdict = self._try_linearized(piece, largest, count, expected)
             reason, name, graph = f"{reason}; {verdict}", "linearized" if found else name, found or graph
         return Strategy(name, count, kept, size, graph, self._budget, reason)
+
+    def _affordable(self, size: int) -> int:
+        """A size whose graph is no more than the budget can hold, so that measuring it isn't what takes most memory."""
+        if self._linearized or self._standing.objective.batchnorm == "batch":
+            return size
+        batch = self._standing.objective.samples.first(2)
+        _, graph = self._measure(batch)
+        return max(1, min(size, batch_length(batch[1]) * self._budget // (2 * graph)))
 
     def _census(self, size: int) -> tuple[int, Batch]:
         """The number of microbatches and the one that holds most."""
