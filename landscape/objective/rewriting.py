@@ -25,7 +25,7 @@ _RELUS = (F.relu, torch.relu, Tensor.relu)
 _FRESH = (*FUNCTIONS, F.linear, F.batch_norm, torch.add, Tensor.add, Tensor.__add__)
 """Functions whose result shares memory with nothing."""
 WIDTH = 16
-_KEEPING = (*_RELUS, torch.relu_, torch.max_pool2d, F.avg_pool2d, F.gelu, F.silu, torch.tanh, torch.sigmoid)
+_KEEPING = (*_RELUS, torch.relu_, F.max_pool2d, F.avg_pool2d, F.gelu, F.silu, torch.tanh, torch.sigmoid)
 """Functions that keep the order of channels and pixels in memory."""
 _FLATTENING = (torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape)
 
@@ -47,7 +47,7 @@ def shortened(
     """
     tape = replace(tape, steps=list(tape.steps), mutated=set(tape.mutated), shapes=list(tape.shapes))
     count = _fold(tape)
-    _write_over(tape)
+    _write_over(tape, moving, shared)
     if windows:
         _cut_windows(tape, moving, shared)
     if channels_last:
@@ -117,16 +117,17 @@ def _fold(tape: Tape) -> int:
     return len(steps) // 2
 
 
-def _write_over(tape: Tape) -> None:
-    """Let ReLU write over a tensor that nothing else reads and that shares no memory."""
-    uses = tape.uses()
+def _write_over(tape: Tape, moving: Iterable[str], shared: bool) -> None:
+    """Let ReLU write over a tensor that nothing else reads, at other points either, and that shares no memory."""
+    uses, levels = tape.uses(), tape.levels(moving, shared)
     makers = {number: step for step in tape.steps for number in step.written}
     for place, step in enumerate(tape.steps):
         if step.function not in _RELUS or not step.args or type(step.args[0]) is not Slot:
             continue
         number = step.args[0].number
         maker = makers.get(number)
-        if uses[number] == [place] and maker is not None and maker.function in _FRESH and step.read == [number]:
+        alone = uses[number] == [place] and step.read == [number] and levels[number] == BOTH
+        if alone and maker is not None and maker.function in _FRESH:
             tape.steps[place] = Step(torch.relu_, (step.args[0],), {}, step.made)
             tape.mutated |= {number, *step.written}
 

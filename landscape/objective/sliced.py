@@ -173,7 +173,7 @@ class SlicedObjective:
         for inputs, targets in objective.samples.batches(objective.batch_size, shared=True):
             program, length = self._program(inputs, faithful=True), batch_length(targets)
             batch, point = program.at_batch(self._prepared.own(inputs)), program.at_point(tensors)
-            outcome = [program(batch, point, outputs[start : start + length])]
+            outcome = [program(batch, point, outputs[start : start + length].clone())]  # models may write into it
             pieces.append(measure(objective, outcome, targets, exactly=True))
             start += length
         return next(points_of(pieces))

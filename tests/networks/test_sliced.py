@@ -228,6 +228,17 @@ def test_outputs_are_kept_in_parts(monkeypatch):
     np.testing.assert_allclose(fast, objective.values(combine(coefficients, points))["loss"], rtol=1e-10)
 
 
+def test_layers_that_write_over_the_first_ones_outputs():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 6), nn.ReLU(inplace=True), nn.Linear(6, 5))
+    objective = Objective(model, images())
+    points, coefficients = slice_of(objective)
+    sliced = SlicedObjective(objective, points)
+    first = sliced.values(coefficients)["loss"]
+    np.testing.assert_array_equal(sliced.values(coefficients)["loss"], first)
+    np.testing.assert_allclose(first, objective.values(combine(coefficients, points))["loss"], rtol=1e-5)
+    assert sliced.report.reused == "1.weight"
+
+
 def test_subsets_that_are_filled_up():
     model = settle(build_model("convnet", (3, 16, 16), 5, {"width": 4}))
     x, y = images(dtype=torch.float64)
