@@ -19,6 +19,7 @@ from landscape.studies.descent.complexity import largest
 from landscape.studies.descent.growth import grow
 from landscape.studies.descent.networks import FULL_BATCH
 from landscape.studies.descent.supervision import subset
+from landscape.studies.sharpness.evaluation import MEASURES_SEED
 
 SHORT = TrainingRecipe("adam", {"lr": 0.01}, epochs=None, steps=25, batch_size=FULL_BATCH)
 COMMON = {"samples": 60, "test_samples": 80, "noise": (0.0, 0.2), "training": SHORT}
@@ -60,7 +61,7 @@ def test_a_width_is_a_training_of_its_own_with_its_sharpness(tmp_path):
     point = data.sel(capacity=5, seed=1, noise=0.2)
     check(point, trained)
     objective = Objective(trained.model, there.train, "square")
-    found = measure("hessian_max", objective, generator=torch.Generator().manual_seed(1))
+    found = measure("hessian_max", objective, generator=torch.Generator().manual_seed(mix(1, MEASURES_SEED)))
     np.testing.assert_allclose(point["hessian_max"], found.value, rtol=1e-6)
     assert data["parameters"].values.tolist() == [65 * w + 10 * (w + 1) for w in (3, 5)]
     assert (data["status"] == 1).all()

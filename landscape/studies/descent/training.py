@@ -29,6 +29,7 @@ from landscape.studies.descent.recipe import SPLITS, Evaluate
 from landscape.studies.descent.supervision import subset
 from landscape.studies.descent.width import WidthRecipe
 from landscape.studies.journal import FileJournal
+from landscape.studies.sharpness.evaluation import MEASURES_SEED
 from landscape.sweeps.recipe import recipe_hash
 
 Values = dict[str, float]
@@ -190,7 +191,8 @@ class Runs:
         for name in recipe.measures:
 
             def take(name: str = name) -> dict[str, Tensor]:
-                found = measure(name, objective, generator=torch.Generator().manual_seed(seed), checked=True)
+                generator = torch.Generator().manual_seed(mix(seed, MEASURES_SEED))
+                found = measure(name, objective, generator=generator, checked=True)
                 return {"values": torch.tensor([float(found.value), float(found.stderr)], dtype=torch.float64)}
 
             pair = journal(take)["values"].tolist() if finite else [math.nan, math.nan]
