@@ -28,6 +28,12 @@ SMALL = {
     "gpt-nano": {"layers": 2, "heads": 2, "width": 16},
     "gpt2-124m": {"layers": 2, "heads": 2, "width": 16},
     "modern-124m": {"layers": 2, "heads": 2, "width": 16},
+    "resnet18k": {"width": 2},
+    "quadratic": {"width": 8},
+    "embedding-mlp": {"width": 8, "hidden": (8,)},
+    "transformer": {"width": 8},
+    "transformer-power": {"width": 8},
+    "transformer-nanda": {"width": 8},
 }
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 NUM = 19
@@ -87,6 +93,9 @@ def test_every_architecture(name, dtype):
     if MODELS[name].text:
         data = (torch.arange(NUM * 8).view(NUM, 8) % 11, torch.arange(3, 3 + NUM * 8).view(NUM, 8) % 11)
         model = build_model(name, (8,), 11, SMALL[name])
+    elif MODELS[name].symbols:
+        data = (torch.arange(NUM * 2).view(NUM, 2) % 11, torch.arange(NUM) % 11)
+        model = build_model(name, (2,), 11, SMALL[name])
     else:
         size = 32 if name.startswith("vgg") else 8
         data = images((3, size, size))
