@@ -39,6 +39,7 @@ class Recipe:
         fast: The quadratic network.
         attention: The transformer.
         size: Points along each side of a surface.
+        samples: Training samples behind each of its points.
         extent: Of the surface, in units of a filter-normalised direction.
         points: Points along the curves.
         epochs: Passes over the training data for the fit of the curve.
@@ -47,7 +48,8 @@ class Recipe:
 
     fast: Fast = field(default_factory=Fast)
     attention: Attention = field(default_factory=Attention)
-    size: int = 15
+    size: int = 11
+    samples: int = 500
     extent: float = 1.0
     points: int = 21
     epochs: int = 20
@@ -59,6 +61,7 @@ PRESETS = {
         Fast(fraction=0.75, seeds=2, weight_decays=(3.0,), steps=300, every=5, measure_every=5, sketch=8),
         Attention(modulus=11, width=16, fraction=0.7, batch_size=64, lr=0.01, seeds=2, steps=400, every=10),
         size=5,
+        samples=20,
         points=5,
         epochs=2,
         ends=("memorised", "end"),
@@ -85,7 +88,11 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
     folder = checkpoint_folder(parts / "transformer.zarr")
     ends = [folder / f"seed=0-{moment}.safetensors" for moment in recipe.ends]
     slices = SurfaceRecipe(
-        size=(recipe.size,), extent=((-recipe.extent, recipe.extent),), exact=True, splits=("train",)
+        size=(recipe.size,),
+        extent=((-recipe.extent, recipe.extent),),
+        exact=True,
+        splits=("train",),
+        samples=recipe.samples,
     )
     around = surface(ends, parts / "surface.zarr", slices, **how)
     between = connect(

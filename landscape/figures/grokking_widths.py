@@ -86,7 +86,7 @@ def _accuracies(row: SubFigure, groups: Groups) -> None:
         for split in SPLITS:
             band_axes(right, 100 * groups.quadratic["accuracy"].sel(split=split, weight_decay=decay), colour, split)
     handles = [Line2D([], [], color=colour, label=f"decay {decay:g}") for decay, colour in groups.colours.items()]
-    right.legend(handles=handles, loc="center right")
+    right.legend(handles=handles, loc="center left")
     right.set_title("quadratic network")
     for axes in (left, right):
         axes.set(xscale="log", xlabel="step", yticks=(0, 50, 100))
