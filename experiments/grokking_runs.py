@@ -34,7 +34,7 @@ class Fast:
     modulus: int = 31
     fraction: float = 0.5
     init_scale: float = 3.0
-    seeds: int = 5
+    seeds: int = 8
     weight_decays: tuple[float, ...] = (0.3, 1.0, 3.0)
     steps: int = 3000
     every: int = 20
