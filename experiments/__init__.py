@@ -20,7 +20,7 @@ EXPERIMENTS: dict[str, str] = {
     "fashion_descent": "Random features and network width on Fashion-MNIST, with and without wrong labels and ridge.",
     "training_descent": "Epoch-wise and sample-wise double descent of ConvNets with wrong labels (Nakkiran et al.).",
     "muon_spectrum": "Singular values of a gradient and of Muon's update, shares of the update, condition numbers.",
-    "grokking": "Grokking with sharpness along the run: is it a slow drift to a wider minimum? (Power et al. 2022.)",
+    "grokking": "Grokking with sharpness along the run: a slow drift to a wider minimum, or not (Power et al. 2022).",
     "grokking_sweeps": "Steps to grok by training fraction and weight decay, and by optimizer, Grokfast among them.",
 }
 """Name of each experiment's file, with what its figure shows."""

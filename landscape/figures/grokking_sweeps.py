@@ -103,7 +103,9 @@ def grid_axes(axes: Axes, grid: xr.Dataset) -> None:
     axes.set(xscale="log", yscale="log", xlabel="share of equations trained on", ylabel="steps")
     axes.set_xticks(fractions, [f"{one:g}" for one in fractions])
     axes.minorticks_off()
-    axes.legend(loc="upper right", ncols=2, columnspacing=1.0)
+    top = axes.get_ylim()[1]
+    axes.set_ylim(top=2.5 * top)  # room for the legend above the slowest runs
+    axes.legend(loc="upper right", ncols=3, columnspacing=1.0)
     axes.set_title("AdamW, by training fraction and weight decay")
     axes.spines[["top", "right"]].set_visible(False)
 

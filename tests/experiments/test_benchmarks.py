@@ -23,7 +23,7 @@ BENCHMARKS = {
 }
 
 
-SLOW = {"memory"}  # ten commands, each in a process of its own
+SLOW = {"descent", "memory"}  # many processes of their own
 
 
 @pytest.mark.parametrize(

