@@ -1,7 +1,7 @@
 """A model's forward pass as a list of calls.
 
-A model in which a value leaves the
-tensors (a branch on a sum, an `.item()`), or whose tensors come from nowhere, isn't recorded.
+A model in which a value leaves the tensors (a branch on a sum, an `.item()`), or whose tensors come from nowhere, isn't
+recorded.
 """
 
 from __future__ import annotations
