@@ -27,7 +27,7 @@ def test_runs_grok_and_are_drawn(made):
         quadratic = node["quadratic"].to_dataset().load().isel(weight_decay=0, drop=True)
         assert (ratios(widths(quadratic)["hessian_max"]).sel(moment="end") < 1).all()
         assert node["surface"]["loss"].sizes["checkpoint"] == 2
-        panels = 10
+        panels = 9
     else:
         best = tuned(node["methods"].to_dataset().load())
         assert np.isfinite(best[0].grokked)
