@@ -205,13 +205,14 @@ def widths_caption(tree: xr.DataTree, node: str) -> str:
         walk = paths(runs)
         exponents = walk["exponent"].values
         spread = _factor(interval(exponents, np.mean)) if len(exponents) else "not fitted"
+        cosine = float(walk["cosine"].mean())
+        turns = f"{cosine:.2f}" if np.isfinite(cosine) else "not to be had of so few records"
         steps = " and ".join(f"{float(events[f'{event}_step'].median()):.0f}" for event in ("memorised", "grokked"))
         said.append(
             f"{name} ({int(events['grokked'].sum())} of {runs.sizes['seed']} seeds grokked; median steps of "
             f"memorisation and generalisation {steps}): from memorisation to the end λmax changed by a factor of "
             f"{text['hessian_max']}, SAM sharpness {text['sam_sharpness']}, λmax ‖w‖² {text['times_norm']}, λmax over "
-            f"the loss {text['over_loss']}; exponent {spread}, mean cosine of successive ways "
-            f"{float(walk['cosine'].mean()):.2f}"
+            f"the loss {text['over_loss']}; exponent {spread}, mean cosine of successive ways {turns}"
         )
     between = dataset(tree, f"{node}/between").load().isel(pair=0)
     barrier = {str(c): float(between["barrier"].sel(curve=c, split="train")) for c in between["curve"].values}
