@@ -81,7 +81,7 @@ def measure(build: Callable[[], Built], known: Iterable[Tensor]) -> tuple[Built,
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         saved[storage.data_ptr()] = storage  # held, so that its address isn't given to another
-        return tensor
+        return tensor.detach()  # an output that a function saved would hold that function: a circle, never freed
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         built = build()

@@ -1,7 +1,9 @@
 """What curvature keeps is bounded by its budget, whatever the number of samples."""
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -82,3 +84,18 @@ def test_peak_memory_is_that_of_fewer_samples():
     assert 0 < kept == kept_again
     assert kept * graph + 2 * graph <= budget
     assert many == pytest.approx(few, rel=0.1)
+
+
+def test_a_measured_graph_goes_with_what_was_built():
+    """A function that saves its own output isn't kept alive by it."""
+    weight, outputs = torch.randn(3, requires_grad=True), []
+
+    def build():
+        output = weight.tanh()
+        outputs.append(weakref.ref(output))
+        return output.sum()
+
+    built, _ = measure(build, [])
+    del built
+    gc.collect()
+    assert outputs[0]() is None
