@@ -41,6 +41,7 @@ def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str
 @click.option(
     "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
 )
+@options.warmup
 @click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
 @click.option("--precision", default="float32", show_default=True, metavar="NAME", help="float32 or float64.")
 @click.option(
@@ -85,6 +86,7 @@ def grok(
     steps: int,
     batch_size: int | None,
     schedule: str,
+    warmup: int,
     label_noise: float,
     precision: str,
     per_decade: int,
@@ -135,6 +137,7 @@ def grok(
         steps=steps,
         batch_size=batch_size,
         schedule=schedule,
+        warmup=warmup,
         precision=precision,
         per_decade=per_decade,
         every=every,

@@ -148,6 +148,9 @@ autosave = click.option(
 )
 SEED = click.IntRange(0, 2**63 - 1)
 seed = click.option("--seed", type=SEED, default=0, show_default=True, metavar="N", help="Decides everything random.")
+warmup = click.option(
+    "--warmup", default=0, show_default=True, metavar="N", help="Updates over which the learning rate rises linearly."
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise.")
 quiet = click.option("--quiet", is_flag=True, help="No progress on stderr.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

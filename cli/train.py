@@ -31,6 +31,7 @@ from . import options
 @click.option(
     "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
 )
+@options.warmup
 @click.option("--augment", default="none", show_default=True, metavar="NAME", help="none, crop, flip or crop-flip.")
 @click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
 @click.option(
@@ -87,6 +88,7 @@ def train(
     batch_size: int,
     micro_batch_size: int | None,
     schedule: str,
+    warmup: int,
     augment: str,
     label_noise: float,
     label_noise_seed: int,
@@ -140,6 +142,7 @@ def train(
         steps=steps,
         batch_size=batch_size,
         schedule=schedule,
+        warmup=warmup,
         augmentation=augment,
         precision=precision,
         seed=seed,

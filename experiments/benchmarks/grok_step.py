@@ -24,9 +24,9 @@ LIMIT = 0.55
 AGREEMENT = 1e-6
 MODULUS = 97
 PRESETS: dict[str, dict[str, Any]] = {
-    "one layer": {"layers": 1, "layernorm": False, "operator": False},
-    "one layer, LayerNorm, operator": {"layers": 1, "layernorm": True, "operator": True},
-    "two layers, LayerNorm, operator": {"layers": 2, "layernorm": True, "operator": True},
+    "one layer": {"layers": 1, "norm": "none", "operator": False},
+    "one layer, LayerNorm, operator": {"layers": 1, "norm": "pre", "operator": True},
+    "two layers, LayerNorm, operator": {"layers": 2, "norm": "post", "operator": True},
 }
 """Nanda et al.'s network, a middle one, and Power et al.'s."""
 

@@ -70,13 +70,13 @@ MODELS: dict[str, ModelEntry] = {
     "transformer-nanda": ModelEntry(
         transformer,
         "Nanda et al.'s: one layer, no LayerNorm",
-        {"layers": 1, "layernorm": False, "operator": False},
+        {"layers": 1, "norm": "none", "operator": False},
         symbols=True,
     ),
     "transformer-power": ModelEntry(
         transformer,
         "Power et al.'s: two layers, LayerNorm",
-        {"layers": 2, "layernorm": True, "operator": True},
+        {"layers": 2, "norm": "post", "operator": True},
         symbols=True,
     ),
     "gpt-nano": ModelEntry(gpt_nano, "GPT of the NanoGPT speedrun for characters, seconds on a CPU", text=True),

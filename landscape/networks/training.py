@@ -24,7 +24,7 @@ from landscape.objective.objective import Objective
 from landscape.objective.samples import Samples, batch_length
 from landscape.optimizers.registry import find_entry, make_optimizer, resolve_hyperparameters, takes_full_batch
 from landscape.optimizers.sam import SAM
-from landscape.optimizers.schedules import find_schedule
+from landscape.optimizers.schedules import find_schedule, warmed
 from landscape.sweeps.recipe import entries, later
 
 PRECISIONS: dict[str, torch.dtype] = {
@@ -51,6 +51,7 @@ class TrainingRecipe:
         seed: Decides the initial weights, the batches, augmentation and dropout.
         micro_batch_size: Samples that are computed at once, to save memory: the gradients of a batch's parts add up to
             the batch's own (see `accumulation`). None for whole batches.
+        warmup: Updates over which the learning rate rises linearly to that of the schedule.
     """
 
     optimizer: str = "sgd"
@@ -63,6 +64,7 @@ class TrainingRecipe:
     precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"
     seed: int = 0
     micro_batch_size: int | None = later(None)
+    warmup: int = later(0)
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without data."""
@@ -72,6 +74,8 @@ class TrainingRecipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RequestError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
+        if self.warmup < 0:
+            raise RequestError(f"warmup must be at least 0 updates, got {self.warmup}")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.augmentation not in AUGMENTATIONS:
@@ -280,7 +284,7 @@ def train(
             num_steps,
             optimizer,
             {"model": model, "scaler": scaler, **({} if observer is None else {"observer": observer})},
-            schedule=find_schedule(recipe.schedule),
+            schedule=warmed(find_schedule(recipe.schedule), recipe.warmup, num_steps),
             recorder=record,
             record_every=evaluate_every * per_epoch if observer is None else 0,
             record_at={step for each in watching for step in each.steps},

@@ -35,6 +35,19 @@ def piecewise(progress: float) -> float:
     return max(0.01, 1.0 - 0.99 * (progress - 0.5) / 0.4)
 
 
+def warmed(schedule: Schedule, updates: int, total: int) -> Schedule:
+    r"""A schedule after a linear warm-up: its value times :math:`(i + 1) / n` at update i of the first n.
+
+    Args:
+        schedule: The schedule.
+        updates: n; 0 for no warm-up.
+        total: Updates of the whole training, of which progress is a share.
+    """
+    if not updates:
+        return schedule
+    return lambda progress: schedule(progress) * min(1.0, (progress * total + 1) / updates)
+
+
 SCHEDULES: dict[str, Schedule] = {"constant": constant, "cosine": cosine, "piecewise": piecewise}
 
 

@@ -60,7 +60,9 @@ def assert_same(model, other):
 
 def test_training_equals_a_loop_by_hand():
     data, start = images(test=0), convnet(dropout=0.0)
-    settings = recipe(augmentation="none", schedule="piecewise", hyperparameters={"lr": 0.05, "weight_decay": 0.01})
+    settings = recipe(
+        augmentation="none", schedule="piecewise", warmup=3, hyperparameters={"lr": 0.05, "weight_decay": 0.01}
+    )
     trained = train(start, data, settings)
     model = convnet(dropout=0.0).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, weight_decay=0.01)
@@ -68,7 +70,7 @@ def test_training_equals_a_loop_by_hand():
     assert batches.steps_per_epoch == 4  # the last of 33 samples joins the fourth batch
     for index in range(16):
         chosen = batches.indices(index)
-        optimizer.param_groups[0]["lr"] = 0.05 * piecewise(index / 16)
+        optimizer.param_groups[0]["lr"] = 0.05 * piecewise(index / 16) * min(1, (index + 1) / 3)
         optimizer.zero_grad()
         F.cross_entropy(model(data.train.inputs[chosen]), data.train.targets[chosen]).backward()
         optimizer.step()
@@ -239,6 +241,7 @@ BAD = {
     "seed": ({"seed": -1}, "seed must be at least 0, got -1"),
     "precision": ({"precision": "fp32"}, "unknown precision 'fp32': did you mean"),
     "schedule": ({"schedule": "cosin"}, "unknown schedule 'cosin': did you mean 'cosine'"),
+    "warmup": ({"warmup": -1}, "warmup must be at least 0 updates, got -1"),
     "augmentation": ({"augmentation": "crops"}, "unknown augmentation 'crops': did you mean 'crop'"),
     "optimizer": ({"optimizer": "sdg"}, "unknown optimizer 'sdg': did you mean 'sgd'"),
     "hyperparameter": ({"hyperparameters": {"rate": 1}}, "unknown setting of optimizer 'sgd' 'rate'"),

@@ -56,29 +56,40 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward network, each added to what it was given, normalised.
+    r"""Attention and a feed-forward network, each added to what it was given.
+
+    .. math::
+        x \leftarrow x + f(\text{norm}(x)) \quad\text{or, with norms behind,}\quad x \leftarrow \text{norm}(x + f(x))
 
     Args:
         norms: The two norms.
         attention: The attention.
         mlp: The feed-forward network.
         dropout: Share of either's outputs that is dropped in training.
+        behind: Whether the norms stand behind the sums, as in the first transformers (arXiv 1706.03762).
     """
 
     def __init__(
-        self, norms: tuple[nn.Module, nn.Module], attention: CausalAttention, mlp: FeedForward, dropout: float = 0.0
+        self,
+        norms: tuple[nn.Module, nn.Module],
+        attention: CausalAttention,
+        mlp: FeedForward,
+        dropout: float = 0.0,
+        behind: bool = False,
     ) -> None:
         super().__init__()
         self.norm1, self.norm2 = norms
         self.attention, self.mlp = attention, mlp
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.behind = nn.Dropout(dropout), behind
 
     def forward(self, x: Tensor, last: bool = False) -> Tensor:
         """Map `(B, T, width)` to the same shape; with `last` only the last position, `(B, 1, width)`."""
-        attended = self.attention(self.norm1(x), last)
-        x = (x[:, -1:] if last else x) + self.dropout(attended)
-        outputs: Tensor = x + self.dropout(self.mlp(self.norm2(x)))
-        return outputs
+        attended = self.dropout(self.attention(x if self.behind else self.norm1(x), last))
+        x = x[:, -1:] + attended if last else x + attended
+        if self.behind:
+            x = self.norm1(x)
+        outputs: Tensor = x + self.dropout(self.mlp(x if self.behind else self.norm2(x)))
+        return self.norm2(outputs) if self.behind else outputs
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ the last position is computed: its queries, its MLP, the head. Keys and values o
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from landscape.networks.zoo.gpt import Block, FeedForward
 from landscape.networks.zoo.symbols import check_symbols
 from landscape.settings import Count, Positive
 
+Norm = Literal["none", "pre", "post"]
+
 
 class Transformer(nn.Module):
     r"""A decoder-only transformer whose last position answers.
@@ -28,7 +31,7 @@ class Transformer(nn.Module):
         layers: Number of blocks.
         heads: Heads of attention in each.
         width: Width of the residual stream.
-        layernorm: Whether blocks and head read the stream through LayerNorm.
+        norm: Where LayerNorm stands: nowhere, before each branch and the head, or behind each sum as in Power et al.'s.
         operator: Whether a token for the operation stands before the last symbol, as in `a ∘ b =`.
         init_scale: Factor of the initial weights, :math:`N(0, 1) / \sqrt{\text{width}}`; biases are 0.
         all_positions: Compute all positions everywhere, then drop all but the last: the same outputs at twice the
@@ -43,7 +46,7 @@ class Transformer(nn.Module):
         layers: int,
         heads: int,
         width: int,
-        layernorm: bool,
+        norm: Norm,
         operator: bool,
         init_scale: float,
         all_positions: bool = False,
@@ -53,18 +56,19 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(num_symbols + 1 + operator, width)
         self.positions = nn.Embedding(length + 1 + operator, width)
 
-        def norm() -> nn.Module:
-            return nn.LayerNorm(width) if layernorm else nn.Identity()
+        def layernorm() -> nn.Module:
+            return nn.Identity() if norm == "none" else nn.LayerNorm(width)
 
         self.blocks = nn.ModuleList(
             Block(
-                (norm(), norm()),
+                (layernorm(), layernorm()),
                 CausalAttention(width, heads, bias=False, rotary=False),
                 FeedForward(width, F.relu, bias=True),
+                behind=norm == "post",
             )
             for _ in range(layers)
         )
-        self.norm = norm()
+        self.norm = layernorm() if norm == "pre" else nn.Identity()
         self.head = nn.Linear(width, num_symbols, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -95,13 +99,14 @@ def transformer(
     layers: Count = 1,
     heads: Count = 4,
     width: Count = 128,
-    layernorm: bool = False,
+    norm: Norm = "none",
     operator: bool = False,
     init_scale: Positive = 1.0,
 ) -> Transformer:
     """Transformer for equations; by default Nanda et al.'s: one layer, no LayerNorm, ReLU, 512 neurons.
 
-    Power et al.'s has two layers, LayerNorm (before each branch here) and a token for the operation.
+    Power et al.'s has two layers, LayerNorm behind each sum and a token for the operation; positions are learned here,
+    sines there.
 
     Args:
         input_shape: Shape of one sample: `(k,)` symbols.
@@ -109,7 +114,7 @@ def transformer(
         layers: Number of blocks.
         heads: Heads of attention in each.
         width: Width of the residual stream; the MLP is four times as wide.
-        layernorm: Whether blocks and head read the stream through LayerNorm.
+        norm: Where LayerNorm stands: nowhere, before each branch and the head, or behind each sum as in Power et al.'s.
         operator: Whether a token for the operation stands before the last symbol.
         init_scale: Factor of the initial weights.
 
@@ -130,7 +135,7 @@ def transformer(
         layers=layers,
         heads=heads,
         width=width,
-        layernorm=layernorm,
+        norm=norm,
         operator=operator,
         init_scale=init_scale,
     )

@@ -31,6 +31,7 @@ class GrokRecipe:
         steps: Updates at most.
         batch_size: Samples in a batch; None for all.
         schedule: Learning-rate schedule.
+        warmup: Updates over which the learning rate rises to it.
         precision: `float32` or `float64`.
         per_decade: Records for each tenfold number of updates, evenly on a log scale.
         every: Updates between records instead; None for the log scale.
@@ -57,6 +58,7 @@ class GrokRecipe:
     steps: int = 3000
     batch_size: int | None = None
     schedule: str = "constant"
+    warmup: int = 0
     precision: str = "float32"
     per_decade: int = 30
     every: int | None = None

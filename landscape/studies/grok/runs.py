@@ -15,7 +15,7 @@ from landscape.optimizers.registry import OPTIMIZERS, resolve_hyperparameters
 from landscape.studies.grok.recipe import GrokRecipe, Value
 
 PROBLEM = ("model", "data", "loss", "label_noise")
-TRAINING = ("optimizer", "batch_size", "schedule", "precision")
+TRAINING = ("optimizer", "batch_size", "schedule", "warmup", "precision")
 DEFAULTS: dict[str, dict[str, Any]] = {
     "modular": {"modulus": 31},
     "quadratic": {"init_scale": 3.0},
@@ -72,6 +72,7 @@ def make_run(recipe: GrokRecipe, seed: int, values: Mapping[str, Value]) -> Run:
         "optimizer": optimizer,
         "batch_size": recipe.batch_size,
         "schedule": recipe.schedule,
+        "warmup": recipe.warmup,
         "precision": recipe.precision,
         **swept["training"],
     }

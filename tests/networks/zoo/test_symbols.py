@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from landscape.errors import RequestError
 from landscape.networks.models import MODELS, build_model
@@ -62,9 +63,9 @@ def test_quadratic_scale():
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("layernorm", [False, True])
-def test_the_last_position_alone_gives_the_same(layers, layernorm):
-    settings = {"layers": layers, "heads": 2, "width": 16, "layernorm": layernorm, "operator": True, "init_scale": 2.0}
+@pytest.mark.parametrize("norm", ["none", "pre", "post"])
+def test_the_last_position_alone_gives_the_same(layers, norm):
+    settings = {"layers": layers, "heads": 2, "width": 16, "norm": norm, "operator": True, "init_scale": 2.0}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         last = Transformer(2, 11, **settings).double()
@@ -76,6 +77,19 @@ def test_the_last_position_alone_gives_the_same(layers, layernorm):
         model(x).square().sum().backward()
     for one, other in zip(last.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_norms_behind_the_sums_by_hand():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Transformer(2, 11, layers=2, heads=2, width=16, norm="post", operator=True, init_scale=2.0).double()
+    x = some(20, outputs=11)
+    stream = model.embedding(model.tokens(x)) + model.positions.weight
+    for block in model.blocks:
+        stream = F.layer_norm(stream + block.attention(stream), (16,))
+        stream = F.layer_norm(stream + block.mlp(stream), (16,))
+    torch.testing.assert_close(model(x), model.head(stream)[:, -1], rtol=1e-11, atol=1e-12)
+    assert not any(name.startswith("norm.") for name, _ in model.named_parameters())
 
 
 def test_presets():
