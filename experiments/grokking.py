@@ -38,28 +38,51 @@ class Recipe:
     Args:
         fast: The quadratic network.
         attention: The transformer.
+        looked_at: The weight decay of the transformer whose first run is looked around.
+        ends: Moments of that run that are looked around and between.
         size: Points along each side of a surface.
         samples: Training samples behind each of its points.
         extent: Of the surface, in units of a filter-normalised direction.
         points: Points along the curves.
         epochs: Passes over the training data for the fit of the curve.
-        ends: Moments of the transformer's first run that are looked around and between.
     """
 
     fast: Fast = field(default_factory=Fast)
     attention: Attention = field(default_factory=Attention)
-    size: int = 11
-    samples: int = 500
+    looked_at: float = 1.0
+    ends: tuple[str, ...] = ("memorised", "grokked")
+    size: int = 25
+    samples: int = 1000
     extent: float = 1.0
     points: int = 21
     epochs: int = 20
-    ends: tuple[str, ...] = ("memorised", "grokked")
 
 
 PRESETS = {
     "smoke": Recipe(
-        Fast(fraction=0.75, seeds=2, weight_decays=(3.0,), steps=300, every=5, measure_every=5, sketch=8),
-        Attention(modulus=11, width=16, fraction=0.7, batch_size=64, lr=0.01, seeds=2, steps=400, every=10),
+        Fast(
+            fraction=0.75,
+            seeds=2,
+            weight_decays=(3.0,),
+            steps=(300,),
+            records=60,
+            measure_every=5,
+            sketch=8,
+            slow_decay=1.0,
+            slow_steps=500,
+        ),
+        Attention(
+            modulus=11,
+            width=16,
+            fraction=0.7,
+            batch_size=64,
+            lr=0.01,
+            seeds=2,
+            weight_decays=(1.0,),
+            steps=(400,),
+            records=40,
+            measure_every=6,
+        ),
         size=5,
         samples=20,
         points=5,
@@ -83,9 +106,15 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
         return
     parts = path.with_name(f"{path.stem}-parts")
     how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
-    fast = grok(recipe.fast.recipe(), parts / "quadratic.zarr", **how)
-    attention = grok(recipe.attention.recipe(), parts / "transformer.zarr", **how)
-    folder = checkpoint_folder(parts / "transformer.zarr")
+    for network, runs in (("quadratic", recipe.fast), ("transformer", recipe.attention)):
+        for number, (decay, study) in enumerate(runs.recipes().items()):
+            found = grok(study, parts / f"{network}-{decay:g}.zarr", **how)["grok"].to_dataset()
+            found.attrs["weight_decay"] = decay
+            keep(path, f"{NODE}/{network}_{number}", found, (*ALONG, *PROGRESS, "status"))
+    slow = grok(recipe.fast.slow(), parts / "quadratic-slow.zarr", **how)["grok"].to_dataset()
+    slow.attrs["weight_decay"] = recipe.fast.slow_decay
+    keep(path, f"{NODE}/slow", slow, ("accuracy", "loss", "collapsed", "status"))
+    folder = checkpoint_folder(parts / f"transformer-{recipe.looked_at:g}.zarr")
     ends = [folder / f"seed=0-{moment}.safetensors" for moment in recipe.ends]
     slices = SurfaceRecipe(
         size=(recipe.size,),
@@ -98,8 +127,7 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
     between = connect(
         ends, parts / "connect.zarr", ConnectRecipe(fit=CurveRecipe(epochs=recipe.epochs), points=recipe.points), **how
     )
-    keep(path, f"{NODE}/quadratic", fast["grok"].to_dataset(), (*ALONG, *PROGRESS, "status"))
-    keep(path, f"{NODE}/transformer", attention["grok"].to_dataset(), (*ALONG, *PROGRESS, "status"))
+    around["surface"].attrs["weight_decay"] = recipe.looked_at
     keep(path, f"{NODE}/surface", around["surface"].to_dataset(), ("loss", "status"))
     keep(path, f"{NODE}/between", between["connect"].to_dataset(), ("loss", "barrier", "arc_length", "status"))
     store.finish(path)

@@ -23,12 +23,14 @@ class Fast:
         modulus: p of addition mod p.
         fraction: Share of the equations that is trained on.
         init_scale: Factor of the initial weights.
-        seeds: Number of runs, each with a split of its own.
+        seeds: Number of runs at each weight decay, each with a split of its own.
         weight_decays: Of AdamW.
-        steps: Updates.
-        every: Updates between records.
+        steps: Updates at each weight decay.
+        records: Records of a run.
         measure_every: Records between measures of sharpness.
         sketch: Dimensions of the sketch of the path.
+        slow_decay: A weight decay so small that the plateau lasts for decades; float64, for it would underflow.
+        slow_steps: Updates with it at most; a run stops when it has grokked.
     """
 
     modulus: int = 31
@@ -36,24 +38,33 @@ class Fast:
     init_scale: float = 3.0
     seeds: int = 8
     weight_decays: tuple[float, ...] = (0.3, 1.0, 3.0)
-    steps: int = 3000
-    every: int = 20
+    steps: tuple[int, ...] = (3000, 3000, 3000)
+    records: int = 150
     measure_every: int = 2
     sketch: int = 32
+    slow_decay: float = 0.05
+    slow_steps: int = 40_000
 
-    def recipe(self) -> GrokRecipe:
-        """The study."""
+    def _problem(self) -> Problem:
+        return Problem(
+            "quadratic",
+            "modular",
+            model_settings={"init_scale": self.init_scale},
+            data_settings={"modulus": self.modulus, "fraction": self.fraction},
+        )
+
+    def recipes(self) -> dict[float, GrokRecipe]:
+        """The study of each weight decay."""
+        return _along(self, ADAMW["lr"], None, {"problem": self._problem()})
+
+    def slow(self) -> GrokRecipe:
+        """The study of the smallest."""
         return GrokRecipe(
-            problem=Problem(
-                "quadratic",
-                "modular",
-                model_settings={"init_scale": self.init_scale},
-                data_settings={"modulus": self.modulus, "fraction": self.fraction},
-            ),
-            hyperparameters={key: value for key, value in ADAMW.items() if key != "weight_decay"},
+            problem=self._problem(),
+            hyperparameters={**ADAMW, "weight_decay": self.slow_decay},
             seeds=tuple(range(self.seeds)),
-            sweep={"weight_decay": self.weight_decays},
-            **_recorded(self.steps, self.every, self.measure_every, self.sketch),
+            precision="float64",
+            steps=self.slow_steps,
         )
 
 
@@ -67,10 +78,11 @@ class Attention:
         width: Of the residual stream.
         batch_size: Equations in a batch.
         lr: Of AdamW.
-        weight_decay: Of AdamW.
-        seeds: Number of runs.
-        steps: Updates.
-        every: Updates between records.
+        warmup: Updates over which it rises.
+        seeds: Number of runs at each weight decay, each with a split of its own.
+        weight_decays: Of AdamW.
+        steps: Updates at each weight decay.
+        records: Records of a run.
         measure_every: Records between measures of sharpness.
         sketch: Dimensions of the sketch of the path.
     """
@@ -80,41 +92,46 @@ class Attention:
     width: int = 128
     batch_size: int = 512
     lr: float = 1e-3
-    weight_decay: float = 1.0
-    seeds: int = 1
-    steps: int = 2700
-    every: int = 50
-    measure_every: int = 6
+    warmup: int = 10
+    seeds: int = 8
+    weight_decays: tuple[float, ...] = (0.3, 1.0, 2.0)
+    steps: tuple[int, ...] = (12_000, 3500, 2000)
+    records: int = 60
+    measure_every: int = 3
     sketch: int = 32
 
-    def recipe(self) -> GrokRecipe:
-        """The study, with checkpoints of the memorising and the generalising point."""
-        return GrokRecipe(
-            problem=Problem(
-                "transformer",
-                "modular",
-                model_settings={"width": self.width},
-                data_settings={"modulus": self.modulus, "fraction": self.fraction},
-            ),
-            hyperparameters={**ADAMW, "lr": self.lr, "weight_decay": self.weight_decay},
-            seeds=tuple(range(self.seeds)),
-            batch_size=self.batch_size,
-            checkpoints=("memorised", "grokked", "end"),
-            **_recorded(self.steps, self.every, self.measure_every, self.sketch),
+    def recipes(self) -> dict[float, GrokRecipe]:
+        """The study of each weight decay, with checkpoints of the memorising and the generalising point."""
+        problem = Problem(
+            "transformer",
+            "modular",
+            model_settings={"width": self.width},
+            data_settings={"modulus": self.modulus, "fraction": self.fraction},
         )
+        further = {"problem": problem, "warmup": self.warmup, "checkpoints": ("memorised", "grokked", "end")}
+        return _along(self, self.lr, self.batch_size, further)
 
 
-def _recorded(steps: int, every: int, measure_every: int, sketch: int) -> dict[str, Any]:
-    """What is recorded: to the end of the budget, at equal distances, as the statistics of the path need it."""
+def _along(
+    runs: Fast | Attention, lr: float, batch_size: int | None, further: dict[str, Any]
+) -> dict[float, GrokRecipe]:
+    """A study for each weight decay: recorded to the end, at equal distances, as the statistics of a path need it."""
     return {
-        "steps": steps,
-        "every": every,
-        "hold": 0,
-        "measures": ("hessian_max", "sam_sharpness"),
-        "measure_settings": {"hessian_max.tolerance": TOLERANCE},
-        "rho": (RHO,),
-        "measure_every": measure_every,
-        "sketch": sketch,
+        decay: GrokRecipe(
+            hyperparameters={**ADAMW, "lr": lr, "weight_decay": decay},
+            seeds=tuple(range(runs.seeds)),
+            batch_size=batch_size,
+            steps=steps,
+            every=max(1, steps // runs.records),
+            hold=0,
+            measures=("hessian_max", "sam_sharpness"),
+            measure_settings={"hessian_max.tolerance": TOLERANCE},
+            rho=(RHO,),
+            measure_every=runs.measure_every,
+            sketch=runs.sketch,
+            **further,
+        )
+        for decay, steps in zip(runs.weight_decays, runs.steps, strict=True)
     }
 
 
