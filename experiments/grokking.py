@@ -1,9 +1,9 @@
 """Grokking, and whether it is a slow drift to a wider minimum: Power et al.'s figure 1 with sharpness along the run.
 
-From top to bottom: accuracy of a one-layer transformer and of a quadratic network against steps; the largest
-eigenvalue of the Hessian along the same runs, as it is and over the training loss; how four kinds of sharpness have
-changed since memorisation, how far the weights get in a time, and the loss between the two points; and the surfaces
-around the memorising and the generalising point, on equal axes and levels.
+From top to bottom, for a one-layer transformer and a quadratic network at several weight decays: accuracy against
+steps; the largest eigenvalue of the Hessian along the same runs, as it is and over the training loss; how four kinds of
+sharpness have changed since memorisation, and how far the weights get in a time; and the loss around a memorising and a
+generalising point, on equal axes and levels, and between them.
 
 References:
     Power, Burda, Edwards, Babuschkin & Misra, "Grokking: generalization beyond overfitting on small algorithmic
@@ -142,7 +142,7 @@ def figure(tree: xarray.DataTree) -> StyledFigure:
 
 def caption(tree: xarray.DataTree) -> str:
     """What the figure shows, in numbers."""
-    from landscape.figures.grokking_widths import widths_caption
+    from landscape.figures.grokking_caption import widths_caption
 
     return widths_caption(tree, NODE)
 

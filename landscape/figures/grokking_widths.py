@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,20 +17,45 @@ from matplotlib.ticker import NullFormatter
 from landscape.figures.analysis import dataset
 from landscape.figures.contour import colour_bar, draw_bands
 from landscape.figures.grokking import milestones
-from landscape.figures.methods import DASHED, DOTTED, shades
+from landscape.figures.methods import DASHED, DOTTED, MIXED, shades
 from landscape.figures.scale import scale_of
-from landscape.figures.style import INK, PAGE, StyledFigure, in_style, log_axis, look, new_figure, number, split_line
-from landscape.figures.widening import MEASURED, WIDTHS, interval, paths, ratios, widths
+from landscape.figures.style import PAGE, StyledFigure, in_style, log_axis, look, new_figure, split_line
+from landscape.figures.widening import MEASURED, WIDTHS, paths, ratios, widths
 
-TRANSFORMER = "transformer"
-COLOURS = {"transformer": "#111111"}
+NETWORKS: dict[str, tuple[str, str, Any]] = {
+    "transformer": ("one-layer transformer", "o", "-"),
+    "quadratic": ("quadratic network", "s", DASHED),
+}
+"""Name in words, mark and line of each network."""
 SPLITS = ("train", "test")
-GUIDES = {1: ("random walk", DOTTED), 2: ("straight", DASHED)}
+GUIDES: dict[int, tuple[str, Any]] = {1: ("random walk", DOTTED), 2: ("straight", MIXED)}
 """Exponents of displacement that have a name."""
 
 
+@dataclass(frozen=True)
+class Group:
+    """The runs of a network at one weight decay.
+
+    Args:
+        network: One of `NETWORKS`.
+        decay: The weight decay.
+        colour: That of the decay.
+        runs: The runs, by seed.
+    """
+
+    network: str
+    decay: float
+    colour: str
+    runs: xr.Dataset
+
+    @property
+    def name(self) -> str:
+        """Network and decay."""
+        return f"{self.network}, decay {self.decay:g}"
+
+
 class Groups:
-    """The runs by network and weight decay, each with name and colour.
+    """All runs, by network and weight decay.
 
     Args:
         tree: The experiment's store.
@@ -35,16 +63,23 @@ class Groups:
     """
 
     def __init__(self, tree: xr.DataTree, node: str) -> None:
-        self.transformer = dataset(tree, f"{node}/transformer").load()
-        self.quadratic = dataset(tree, f"{node}/quadratic").load()
-        decays = self.quadratic["weight_decay"].values
-        self.colours = dict(zip(decays.tolist(), shades(len(decays) + 1)[:-1], strict=True))
+        found = {name: dataset(tree, f"{node}/{name}").load() for name in tree[node].children}
+        decays = sorted({float(one.attrs["weight_decay"]) for one in found.values() if "accuracy" in one})
+        colours = dict(zip(decays, shades(len(decays) + 1)[:-1], strict=True))
 
-    def __iter__(self) -> Iterator[tuple[str, str, xr.Dataset]]:
-        """Name, colour and runs of each."""
-        yield "transformer", COLOURS["transformer"], self.transformer
-        for decay, colour in self.colours.items():
-            yield f"quadratic, decay {decay:g}", colour, self.quadratic.sel(weight_decay=decay, drop=True)
+        def group(network: str, runs: xr.Dataset) -> Group:
+            decay = float(runs.attrs["weight_decay"])
+            return Group(network, decay, colours[decay], runs)
+
+        self.of = {
+            network: [group(network, one) for name, one in sorted(found.items()) if name.startswith(f"{network}_")]
+            for network in NETWORKS
+        }
+        self.slow = group("quadratic", found["slow"])
+
+    def __iter__(self) -> Iterator[Group]:
+        """Those that are measured, network by network."""
+        return itertools.chain.from_iterable(self.of.values())
 
 
 @in_style
@@ -53,112 +88,116 @@ def widths_figure(tree: xr.DataTree, node: str) -> StyledFigure:
 
     Args:
         tree: The experiment's store.
-        node: Its node, with `transformer`, `quadratic`, `surface` and `between` below it.
+        node: Its node, with `transformer_0` … and `quadratic_0` … for each weight decay, `slow`, `surface` and
+            `between` below it.
     """
     groups = Groups(tree, node)
-    figure = new_figure(PAGE, 8.0)
-    rows = figure.subfigures(4, 1, height_ratios=(1.05, 1.05, 1.35, 1.15), squeeze=False)[:, 0]
-    _accuracies(rows[0], groups)
-    _sharpness(rows[1], groups)
-    left, right = rows[2].subplots(1, 2, width_ratios=(1.25, 1))
-    ratio_axes(left, groups)
-    walk_axes(right, groups)
-    _minima(rows[3], dataset(tree, f"{node}/surface").load(), dataset(tree, f"{node}/between").load())
+    figure = new_figure(PAGE, 9.4)
+    rows = figure.subfigures(3, 1, height_ratios=(3.0, 1.6, 1.2), squeeze=False)[:, 0]
+    columns = rows[0].subplots(3, 2, sharex="col", sharey="row").T
+    for panels, (network, (title, _, _)) in zip(columns, NETWORKS.items(), strict=True):
+        _accuracies(panels[0], [*([groups.slow] if network == groups.slow.network else []), *groups.of[network]])
+        _sharpness(panels[1:], groups.of[network])
+        panels[0].set_title(title)
+        panels[-1].set(xscale="log", xlabel="step")
+        for axes in panels:
+            _open(axes)
+    for axes, label in zip(columns[0], ("accuracy (%)", "λmax", "λmax / training loss"), strict=True):
+        axes.set_ylabel(label)
+    rows[0].align_ylabels(list(columns[0]))
+    left, right = rows[1].subplots(1, 2, width_ratios=(1.25, 1))
+    ratio_axes(left, list(groups))
+    walk_axes(right, list(groups))
+    _minima(rows[2], dataset(tree, f"{node}/surface").load(), dataset(tree, f"{node}/between").load())
     return figure
 
 
-def _accuracies(row: SubFigure, groups: Groups) -> None:
-    """Accuracy against steps: each run of the transformer; medians and ranges of the quadratic network's."""
-    left, right = row.subplots(1, 2, sharey=True)
-    for split in SPLITS:
-        for seed in groups.transformer["seed"].values:
-            one = groups.transformer["accuracy"].sel(split=split, seed=seed)
-            left.plot(
-                one["step"], 100 * one, color=INK if split == "train" else "#0072b2", lw=1.0, ls=split_line(split)
-            )
-    handles = [
-        Line2D([], [], color=colour, ls=split_line(split), label=split)
-        for split, colour in zip(SPLITS, (INK, "#0072b2"), strict=True)
-    ]
-    left.legend(handles=handles, loc="center left")
-    left.set(title="one-layer transformer", ylabel="accuracy (%)")
-    for decay, colour in groups.colours.items():
+def _accuracies(axes: Axes, groups: Sequence[Group]) -> None:
+    """Accuracy against steps: medians and ranges of the seeds."""
+    for one in groups:
         for split in SPLITS:
-            band_axes(right, 100 * groups.quadratic["accuracy"].sel(split=split, weight_decay=decay), colour, split)
-    handles = [Line2D([], [], color=colour, label=f"decay {decay:g}") for decay, colour in groups.colours.items()]
-    right.legend(handles=handles, loc="center left")
-    right.set_title("quadratic network")
-    for axes in (left, right):
-        axes.set(xscale="log", xlabel="step", yticks=(0, 50, 100))
-        _open(axes)
+            band_axes(axes, 100 * one.runs["accuracy"].sel(split=split), one.colour, split_line(split))
+    handles = [Line2D([], [], color=one.colour, label=f"decay {one.decay:g}") for one in groups]
+    handles += [Line2D([], [], color="0.3", ls=split_line(split), label=split) for split in SPLITS]
+    axes.legend(handles=handles, loc="center left")
+    axes.set(yticks=(0, 50, 100))
 
 
-def band_axes(axes: Axes, values: xr.DataArray, colour: str, split: str = "train") -> None:
-    """The median over seeds, with a band from the least to the greatest where there are several."""
+def band_axes(axes: Axes, values: xr.DataArray, colour: str, line: Any = "-") -> None:
+    """The median over seeds, with a band from the least to the greatest, as long as half of the runs go on."""
     dim = next(str(one) for one in values.dims if one != "seed")
     table, steps = values.transpose("seed", dim).values, values[dim].values
-    kept = np.isfinite(table).all(0) & (steps > 0)
+    kept = (2 * np.isfinite(table).sum(0) >= len(table)) & np.isfinite(table).any(0) & (steps > 0)
     table, steps = table[:, kept], steps[kept]
     if len(table) > 1:
-        axes.fill_between(steps, table.min(0), table.max(0), color=colour, alpha=0.15, lw=0)
-    axes.plot(steps, np.median(table, 0), color=colour, lw=1.1, ls=split_line(split))
+        axes.fill_between(steps, np.nanmin(table, 0), np.nanmax(table, 0), color=colour, alpha=0.15, lw=0)
+    axes.plot(steps, np.nanmedian(table, 0), color=colour, lw=1.1, ls=line)
 
 
-def _sharpness(row: SubFigure, groups: Groups) -> None:
-    """λmax along all runs, as it is and over the training loss."""
-    left, right = row.subplots(1, 2)
-    for _, colour, runs in groups:
+def _sharpness(panels: Sequence[Axes], groups: Sequence[Group]) -> None:
+    """λmax, as it is and over the training loss; dotted lines where the median run generalises."""
+    for one in groups:
+        runs = one.runs
         loss = runs["loss"].sel(split="train", step=runs[MEASURED].values, drop=True).rename({"step": MEASURED})
-        band_axes(left, runs["hessian_max"], colour)
-        band_axes(right, runs["hessian_max"] / loss, colour)
+        band_axes(panels[0], runs["hessian_max"], one.colour)
+        band_axes(panels[1], runs["hessian_max"] / loss, one.colour)
         events = milestones(runs)
-        median = float(events["grokked_step"].median("seed"))
         if bool(events["grokked"].all()):
-            for axes in (left, right):
-                axes.axvline(median, color=colour, lw=0.6, ls=DOTTED, zorder=0)
-    left.set(title="largest eigenvalue of the Hessian", ylabel="λmax")
-    right.set(title="the same over the training loss", ylabel="λmax / loss")
-    for axes in (left, right):
-        axes.set(xscale="log", xlabel="step")
+            for axes in panels:
+                axes.axvline(float(events["grokked_step"].median()), color=one.colour, lw=0.6, ls=DOTTED, zorder=0)
+    for axes in panels:
         axes.set_yscale("log")
         log_axis(axes)
-        _open(axes)
 
 
-def ratio_axes(axes: Axes, groups: Groups) -> None:
+def ratio_axes(axes: Axes, groups: Sequence[Group]) -> None:
     """How each kind of sharpness has changed since memorisation, with 95 % intervals."""
-    names, group_list = list(WIDTHS), list(groups)
-    for position, (_, colour, runs) in enumerate(group_list):
-        found = widths(runs)
+    names = list(WIDTHS)
+    for position, one in enumerate(groups):
+        found, mark = widths(one.runs), NETWORKS[one.network][1]
         for row, name in enumerate(names):
             ratio = ratios(found[name])
-            place = row + 0.17 * (position - (len(group_list) - 1) / 2)
-            for moment, filled in (("grokked", "white"), ("end", colour)):
+            place = row + 0.76 * ((position + 0.5) / len(groups) - 0.5)
+            for moment, filled in (("grokked", "white"), ("end", one.colour)):
                 low, middle, high = ratio.sel(moment=moment).values
-                axes.plot([low, high], [place, place], color=colour, lw=0.9, zorder=2)
-                axes.plot(middle, place, marker="o", ms=3.4, color=colour, mfc=filled, mew=0.8, ls="none", zorder=3)
+                axes.plot([low, high], [place, place], color=one.colour, lw=0.9, zorder=2)
+                axes.plot(
+                    middle, place, marker=mark, ms=3.0, color=one.colour, mfc=filled, mew=0.8, ls="none", zorder=3
+                )
     axes.axvline(1, color="0.4", lw=0.7, zorder=0)
     axes.set(xscale="log", yticks=range(len(names)), yticklabels=list(WIDTHS.values()), ylim=(len(names) - 0.45, -0.55))
     axes.set(xlabel="ratio to memorisation", title="sharpness since memorisation")
-    handles = [Line2D([], [], color=colour, label=name) for name, colour, _ in group_list]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=one.colour,
+            marker=NETWORKS[one.network][1],
+            ms=3.0,
+            ls=NETWORKS[one.network][2],
+            label=one.name,
+        )
+        for one in groups
+    ]
     handles += [
         Line2D([], [], color="0.3", marker="o", mfc=fill, ls="none", ms=3.4, label=name)
         for name, fill in (("when grokked", "white"), ("at the end", "0.3"))
     ]
-    axes.figure.legend(handles=handles, loc="outside lower left", ncols=3, columnspacing=1.0)
+    axes.figure.legend(handles=handles, loc="outside lower center", ncols=4, columnspacing=1.0)
     _open(axes)
 
 
-def walk_axes(axes: Axes, groups: Groups) -> None:
+def walk_axes(axes: Axes, groups: Sequence[Group]) -> None:
     """Mean squared displacement against lag since memorisation, beside a random walk and straight motion."""
     longest = 1.0
-    for _, colour, runs in groups:
-        found = paths(runs)
+    for one in groups:
+        found = paths(one.runs)
         if not found.sizes["seed"]:
             continue
         values = found["displacement"].mean("seed")
         lags = found["lag"].values / float(found["lag"].values[0])
-        axes.plot(lags, values, color=colour, lw=1.1, marker="o", ms=2.2)
+        _, mark, line = NETWORKS[one.network]
+        axes.plot(lags, values, color=one.colour, lw=1.1, ls=line, marker=mark, ms=2.2)
         longest = max(longest, float(lags[-1]))
     ends = np.array([1.0, longest])
     for exponent, (name, line) in GUIDES.items():
@@ -192,52 +231,6 @@ def _minima(row: SubFigure, surface: xr.Dataset, between: xr.Dataset) -> None:
     panels[2].legend(handles=handles, loc="best", fontsize=5.8)
     panels[2].set(title="from memorising to generalising", xlabel="t", ylabel="loss (nats)")
     _open(panels[2])
-
-
-def widths_caption(tree: xr.DataTree, node: str) -> str:
-    """What the figure shows, with the store's own figures."""
-    groups = Groups(tree, node)
-    said = []
-    for name, _, runs in groups:
-        events = milestones(runs)
-        found = widths(runs)
-        text = {key: _factor(ratios(found[key]).sel(moment="end").values) for key in WIDTHS}
-        walk = paths(runs)
-        exponents = walk["exponent"].values
-        spread = _factor(interval(exponents, np.mean)) if len(exponents) else "not fitted"
-        cosine = float(walk["cosine"].mean())
-        turns = f"{cosine:.2f}" if np.isfinite(cosine) else "not to be had of so few records"
-        steps = " and ".join(f"{float(events[f'{event}_step'].median()):.0f}" for event in ("memorised", "grokked"))
-        said.append(
-            f"{name} ({int(events['grokked'].sum())} of {runs.sizes['seed']} seeds grokked; median steps of "
-            f"memorisation and generalisation {steps}): from memorisation to the end λmax changed by a factor of "
-            f"{text['hessian_max']}, SAM sharpness {text['sam_sharpness']}, λmax ‖w‖² {text['times_norm']}, λmax over "
-            f"the loss {text['over_loss']}; exponent {spread}, mean cosine of successive ways {turns}"
-        )
-    between = dataset(tree, f"{node}/between").load().isel(pair=0)
-    barrier = {str(c): float(between["barrier"].sel(curve=c, split="train")) for c in between["curve"].values}
-    heights = ", ".join(f"{look(c).label} {value:.2g}" for c, value in barrier.items())
-    return (
-        "Addition modulo a prime by AdamW. Top: accuracy; the transformer's runs one by one, the quadratic network's "
-        "medians and ranges of seeds. Then λmax of the training loss along the same runs (dotted: median step of "
-        "generalisation). Then sharpness in ratio to that at memorisation (95 % bootstrap over seeds) and mean squared "
-        "displacement after it. Bottom: training loss around the transformer's memorising and generalising point along "
-        "one pair of filter-normalised directions, equal axes and levels, and on the way between them (barrier in "
-        f"nats: {heights}). In numbers (95 % intervals). " + ". ".join(said) + ". "
-        "The lecture's drift to a wider minimum holds where these factors are below 1; λmax over the loss says how "
-        "much of it is more than the loss's own fall. A random walk would have exponent 1 and cosine 0. Power et al. "
-        "trained a two-layer transformer on division mod 97 from half of the table, which memorised before 10³ steps "
-        "and generalised after 10⁵; that plateau of two decades was not reproduced here: addition, one layer and "
-        "weight decay 1 make it short."
-    )
-
-
-def _factor(bounds: np.ndarray) -> str:
-    """A mean with its interval, where there are runs enough for one."""
-    low, middle, high = bounds
-    if not np.isfinite(middle):
-        return "unknown, for no run grokked"
-    return f"{number(middle)} ({number(low)} to {number(high)})" if np.isfinite(low) else f"{number(middle)} (one run)"
 
 
 def _open(axes: Axes) -> None:

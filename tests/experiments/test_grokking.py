@@ -24,10 +24,10 @@ def test_runs_grok_and_are_drawn(made):
     experiment, tree = made
     node = tree[experiment.name]
     if experiment.name == "grokking":
-        quadratic = node["quadratic"].to_dataset().load().isel(weight_decay=0, drop=True)
+        quadratic = node["quadratic_0"].to_dataset().load()
         assert (ratios(widths(quadratic)["hessian_max"]).sel(moment="end") < 1).all()
         assert node["surface"]["loss"].sizes["checkpoint"] == 2
-        panels = 9
+        panels = 11
     else:
         best = tuned(node["methods"].to_dataset().load())
         assert np.isfinite(best[0].grokked)
