@@ -20,6 +20,8 @@ from .harness import as_json, present, quartiles
 
 SECONDS_LIMIT = 5.0
 LIMIT = 1.7
+NETWORKS = 6
+"""Trainings at each width: a minute for one worker, in which the seconds that processes take to start weigh little."""
 RIDGES = (0.0, *(10.0**power for power in range(-6, 3)))
 
 
@@ -45,7 +47,7 @@ def main(repetitions: int, functions: int, steps: int, as_json: bool) -> None:
     polynomial = PolynomialRecipe(capacities=tuple(range(1, functions + 1)), ridge=RIDGES)
     width = WidthRecipe(
         widths=(8, 12, 16, 24, 32, 48),
-        repetitions=2,
+        repetitions=NETWORKS,
         training=TrainingRecipe("adam", {"lr": 0.01}, epochs=None, steps=steps, batch_size=FULL_BATCH),
     )
     sweep, one, two, load = [], [], [], []
