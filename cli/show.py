@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from .options import settings
+
 
 @click.command()
 @click.argument("store", type=click.Path(path_type=Path))
@@ -24,11 +26,12 @@ import click
     "--picture",
     metavar="NAME",
     help="Which picture: all (default); planes, curves or matrix of a connect store, relief or sections of a surface, "
-    "spectrum or rho of sharpness, milestones of grok, fits or parts of descent.",
+    "spectrum or rho of sharpness, milestones or progress of grok, fits or parts of descent.",
 )
 @click.option("--pair", type=int, help="The pair that is drawn, where a store has several; the first by default.")
 @click.option("--checkpoint", metavar="NAME", help="The checkpoint whose surface is drawn; all by default.")
 @click.option("--quantity", metavar="NAME", help="What is drawn of a surface: loss (default), error or a metric.")
+@settings("--at", "at", "The runs that are drawn of a grok store, such as weight_decay=1 or seed=0; repeatable.")
 @click.option("--basis", metavar="NAME", help="The basis that is drawn of a descent store; all by default.")
 @click.option("--split", metavar="NAME", help="Split of the contour panels and the matrix, train by default.")
 @click.option("--against", metavar="AXIS", help="Horizontal axis of the lines: t (default) or arc-length.")
@@ -44,6 +47,7 @@ def show(
     pair: int | None,
     checkpoint: str | None,
     quantity: str | None,
+    at: dict[str, Any],
     basis: str | None,
     split: str | None,
     against: str | None,
@@ -62,7 +66,7 @@ def show(
     from landscape.sweeps import store as stores
 
     options: dict[str, Any] = {"pair": pair, "split": split, "against": against}
-    options |= {"checkpoint": checkpoint, "quantity": quantity, "basis": basis, "height": height}
+    options |= {"checkpoint": checkpoint, "quantity": quantity, "basis": basis, "height": height, "at": at or None}
     for option, value in {**options, "picture": picture}.items():
         if target is None and value is not None:
             raise RequestError(f"--{option} is about the figure, but none is asked for: add --figure FILE")

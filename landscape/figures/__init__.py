@@ -15,6 +15,7 @@ from landscape.figures.descent import descent_figure
 from landscape.figures.descent_fits import fits_figure
 from landscape.figures.descent_parts import parts_figure
 from landscape.figures.grok import grok_figure, milestones_figure
+from landscape.figures.grok_progress import progress_figure
 from landscape.figures.grokking import milestones, over_seeds
 from landscape.figures.matrix import matrix_figure
 from landscape.figures.relief import relief_figure, sections_figure
@@ -44,6 +45,7 @@ __all__ = [
     "over_seeds",
     "parts_figure",
     "planes_figure",
+    "progress_figure",
     "relief_figure",
     "report",
     "rho_figure",
@@ -64,7 +66,7 @@ PICTURES: dict[str, dict[str, Callable[..., StyledFigure]]] = {
     },
     "surface": {"all": surface_figure, "relief": relief_figure, "sections": sections_figure},
     "sharpness": {"all": measures_figure, "spectrum": spectrum_figure, "rho": rho_figure},
-    "grok": {"all": grok_figure, "milestones": milestones_figure},
+    "grok": {"all": grok_figure, "milestones": milestones_figure, "progress": progress_figure},
     "descent": {"all": descent_figure, "fits": fits_figure, "parts": parts_figure},
     "train": {"all": train_figure, "spectrum": spectrum_figure},
 }
@@ -81,8 +83,9 @@ OPTIONS: dict[Callable[..., StyledFigure], tuple[str, ...]] = {
     measures_figure: ("split",),
     spectrum_figure: ("split",),
     rho_figure: ("split",),
-    grok_figure: (),
-    milestones_figure: (),
+    grok_figure: ("at",),
+    milestones_figure: ("at",),
+    progress_figure: ("at",),
     descent_figure: ("basis",),
     fits_figure: ("basis",),
     parts_figure: (),

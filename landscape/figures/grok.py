@@ -15,11 +15,11 @@ from matplotlib.lines import Line2D
 
 from landscape.errors import RequestError
 from landscape.figures.analysis import dataset
-from landscape.figures.grokking import milestones, over_seeds, swept_dims
+from landscape.figures.grokking import chosen, milestones, over_seeds, swept_dims
 from landscape.figures.sections import COLOURS
 from landscape.figures.sharpness_summary import measures_of
 from landscape.figures.style import COLUMN, PAGE, StyledFigure, in_style, log_axis, new_figure, split_line
-from landscape.figures.tables import words
+from landscape.figures.tables import setting, words
 
 MOST_COLUMNS = 4
 """More swept points than these share one column, a colour each."""
@@ -35,7 +35,7 @@ def _points(data: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     dims = swept_dims(data)
     found = []
     for values in itertools.product(*(data[dim].values for dim in dims)):
-        name = ", ".join(f"{words(dim)} {_label(value)}" for dim, value in zip(dims, values, strict=True))
+        name = ", ".join(f"{words(dim)} {setting(value)}" for dim, value in zip(dims, values, strict=True))
         found.append((name, data.sel(dict(zip(dims, values, strict=True)))))
     return found
 
@@ -47,13 +47,8 @@ def _colours(count: int) -> list[str]:
     return [to_hex(one) for one in colormaps["viridis"](np.linspace(0, 0.92, count))]
 
 
-def _label(value: Any) -> str:
-    """A swept value."""
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
-
-
 @in_style
-def grok_figure(tree: xr.DataTree) -> StyledFigure:
+def grok_figure(tree: xr.DataTree, at: Mapping[str, Any] | None = None) -> StyledFigure:
     """Accuracy of both splits against the step, with sharpness and norms below it.
 
     Lines are medians over seeds, bands reach from the least to the greatest seed, as long as at least half of the runs
@@ -62,11 +57,12 @@ def grok_figure(tree: xr.DataTree) -> StyledFigure:
 
     Args:
         tree: A store of `landscape grok`.
+        at: The value of each setting, and the seed, that is drawn; all by default.
 
     Raises:
-        RequestError: If it has no node `grok`, or no run is stored yet.
+        RequestError: If it has no node `grok`, no run is stored yet, or `at` names what there isn't.
     """
-    data = dataset(tree, "grok").load()
+    data = chosen(dataset(tree, "grok").load(), at or {})
     if not np.isfinite(data["accuracy"]).any():
         raise RequestError("no run is stored yet: repeat the command that writes the store")
     points = _points(data)
@@ -170,7 +166,7 @@ def _legend(figure: StyledFigure, names: Sequence[str], colours: Sequence[str], 
 
 
 @in_style
-def milestones_figure(tree: xr.DataTree) -> StyledFigure:
+def milestones_figure(tree: xr.DataTree, at: Mapping[str, Any] | None = None) -> StyledFigure:
     """Steps until a network has memorised and until it has grokked, against the swept setting.
 
     Dots are medians over seeds with 95 % bootstrap intervals; an open one with an arrow was not reached within the
@@ -178,11 +174,12 @@ def milestones_figure(tree: xr.DataTree) -> StyledFigure:
 
     Args:
         tree: A store of `landscape grok`; of several swept settings the last is the axis, the others are colours.
+        at: The value of each setting, and the seed, that is drawn; all by default.
 
     Raises:
-        RequestError: If nothing was swept.
+        RequestError: If nothing was swept, or `at` names what there isn't.
     """
-    data = dataset(tree, "grok").load()
+    data = chosen(dataset(tree, "grok").load(), at or {})
     dims = swept_dims(data)
     if not dims:
         raise RequestError(
@@ -203,7 +200,7 @@ def milestones_figure(tree: xr.DataTree) -> StyledFigure:
         for event, mark in (("memorised_step", "s"), ("grokked_step", "o")):
             _events(axes, places, one, event, mark, colour)
         if group:
-            name = ", ".join(f"{words(dim)} {_label(value)}" for dim, value in zip(dims, group, strict=False))
+            name = ", ".join(f"{words(dim)} {setting(value)}" for dim, value in zip(dims, group, strict=False))
             handles.append(Line2D([], [], color=colour, label=name))
     handles += [
         Line2D([], [], color="0.3", marker=mark, ls="none", ms=3.6, label=name)
@@ -212,11 +209,11 @@ def milestones_figure(tree: xr.DataTree) -> StyledFigure:
     handles.append(
         Line2D([], [], color="0.3", marker="^", mfc="white", ls="none", ms=3.6, label="not within the budget")
     )
-    axes.set_yscale("log")
+    log_axis(axes)
     if numeric and (labels > 0).all() and labels.max() > 8 * labels.min():
         axes.set_xscale("log")
-    axes.set_xticks(places, [_label(value) for value in labels])
-    axes.minorticks_off()
+    axes.set_xticks(places, [setting(value) for value in labels])
+    axes.tick_params(axis="x", which="minor", length=0)
     if len(labels) > 6 and not numeric:
         axes.tick_params(axis="x", rotation=60)
     axes.set_xlabel(words(axis))

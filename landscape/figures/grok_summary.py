@@ -10,7 +10,7 @@ import xarray as xr
 
 from landscape.figures.analysis import dataset
 from landscape.figures.grokking import BOUNDS, TIMES, milestones, over_seeds, swept_dims
-from landscape.figures.tables import Row, indent, json_value, percent, table, words
+from landscape.figures.tables import Row, indent, json_value, percent, setting, table, words
 
 
 def grok_summary(tree: xr.DataTree) -> dict[str, Any]:
@@ -68,10 +68,7 @@ def grok_lines(found: Mapping[str, Any]) -> list[str]:
     for entry in entries:
         rows.append(
             [
-                *(
-                    f"{value:g}" if isinstance(value, int | float) else str(value)
-                    for value in entry["settings"].values()
-                ),
+                *map(setting, entry["settings"].values()),
                 f"{entry['grokked']}/{entry['runs']}",
                 *(_time(entry[name]) for name in TIMES),
                 percent(entry["final_train_accuracy"]),

@@ -6,8 +6,14 @@ pair: a step, and whether the event happened there; where it didn't, the step is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import xarray as xr
+
+from landscape.errors import RequestError, unknown
+from landscape.figures.tables import setting
 
 STEP = "step"
 EVENTS = {"memorised": ("train", "memorised"), "grokked": ("test", "threshold")}
@@ -20,6 +26,33 @@ BOUNDS = ("low", "median", "high")
 def swept_dims(grok: xr.Dataset) -> list[str]:
     """The dimensions of the sweep, without the seeds."""
     return [str(dim) for dim in grok["accuracy"].dims if dim not in ("seed", "split", STEP)]
+
+
+def chosen(grok: xr.Dataset, at: Mapping[str, Any]) -> xr.Dataset:
+    """Some of the runs.
+
+    Args:
+        grok: Node `grok` of a store.
+        at: The value of a swept setting or of `seed`, as a number or text, by name.
+
+    Returns:
+        The same with one label along each of these dimensions.
+
+    Raises:
+        RequestError: If a setting was not swept, or has no such value.
+    """
+    for name, value in at.items():
+        if name not in ("seed", *swept_dims(grok)):
+            raise unknown("setting of the sweep", name, ["seed", *swept_dims(grok)])
+        labels = [setting(label) for label in grok[name].values]
+        try:
+            wanted = setting(float(value))
+        except ValueError:
+            wanted = str(value)
+        if wanted not in labels:
+            raise RequestError(f"no run has {name} {value}: choose {', '.join(labels)}")
+        grok = grok.isel({name: [labels.index(wanted)]})
+    return grok
 
 
 def milestones(grok: xr.Dataset) -> xr.Dataset:

@@ -229,14 +229,17 @@ def number(value: float, digits: int = 2) -> str:
     return f"{mantissa}·10".replace("-", "−") + str(exponent).translate(SUPERSCRIPT)
 
 
-def log_axis(axes: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers: 0.1, 1, 10, and 2 and 5 between them on a short one."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+def log_axis(axes: Axes, horizontal: bool = False) -> None:
+    """A logarithmic axis, the vertical one or the other, with plain numbers: 0.1, 1, 10; 2 and 5 too on a short one."""
+    scale, axis, limits = (
+        (axes.set_xscale, axes.xaxis, axes.get_xlim) if horizontal else (axes.set_yscale, axes.yaxis, axes.get_ylim)
+    )
+    scale("log")
+    low, high = limits()
     steps = (1.0, 2.0, 5.0) if high < 60 * low else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=8))
-    axes.yaxis.set_major_formatter(FuncFormatter(_log_tick))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axis.set_major_formatter(FuncFormatter(_log_tick))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _log_tick(value: float, position: int | None = None) -> str:

@@ -37,6 +37,11 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def setting(value: Any) -> str:
+    """A value of a setting, as it would be given."""
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+
+
 def amount(value: float | None) -> str:
     """A loss or a length with three significant digits."""
     return "–" if value is None else number(value, 3)
