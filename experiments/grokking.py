@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .collecting import keep
-from .grokking_runs import Attention, Fast
+from .grokking_runs import PROGRESS, Attention, Fast
 from .mechanism import Experiment, Options
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 NODE = "grokking"
 ALONG = ("accuracy", "loss", "weight_norm", "collapsed", "update_cosine", "sketch", "hessian_max", "sam_sharpness")
-PROGRESS = ("key_frequencies", "restricted_loss", "excluded_loss")
 """What is kept of the runs."""
 
 

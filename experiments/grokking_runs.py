@@ -1,4 +1,4 @@
-"""The runs behind `grokking` and `grokking_sweeps`: which networks are trained, and how."""
+"""The runs behind the experiments on grokking: which networks are trained, and how."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from landscape.networks.problem import Problem
 from landscape.studies.grok import GrokRecipe
 
+PROGRESS = ("key_frequencies", "restricted_loss", "excluded_loss")
+"""Of Nanda et al.'s measures, what is kept of every run."""
 ADAMW = {"lr": 0.01, "beta2": 0.98, "weight_decay": 1.0}
 RHO = 0.05
 TOLERANCE = 0.1

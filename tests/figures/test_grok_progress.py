@@ -6,7 +6,7 @@ import xarray as xr
 
 from landscape.errors import RequestError
 from landscape.figures import draw
-from landscape.figures.grok_progress import spectrum_shares
+from landscape.figures.grok_panels import spectrum_shares
 from landscape.figures.grokking import chosen
 from landscape.figures.principal import principal
 
