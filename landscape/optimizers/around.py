@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from landscape.errors import RequestError
-from landscape.optimizers.base import Live, NonFinite, gradients_finite, live_parameters
+from landscape.optimizers.base import Checked, Live, NonFinite, gradients_finite
 
 
 class Around(Optimizer):
@@ -63,7 +62,7 @@ class Around(Optimizer):
         return gradients_finite([({"non_finite": self.non_finite}, tensors) for _, tensors in live])
 
 
-class Filtered(Around):
+class Filtered(Around, Checked):
     """An optimizer whose base steps along something else than the gradient: a subclass says what, in `filtered`.
 
     `p.grad` is left as it was.
@@ -88,35 +87,16 @@ class Filtered(Around):
     def settle(self, tensors: list[Tensor]) -> None:
         """What is left to do when the base has stepped, or failed to."""
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make one step.
-
-        Args:
-            closure: Computes loss and gradients; called once, before the step.
-
-        Returns:
-            What the closure returned; None without one.
-
-        Raises:
-            RequestError: If a gradient can't be used.
-            NonFiniteGradientError: If a gradient isn't finite, unless such steps are skipped.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        live = live_parameters(self.param_groups)
-        if live and self.finite(live):
-            pairs = [(one, one.grad) for _, members in live for one in members if one.grad is not None]
-            tensors, gradients = [one for one, _ in pairs], [gradient for _, gradient in pairs]
-            stepping = self.filtered(tensors, gradients)
-            try:
-                for one, gradient in zip(tensors, stepping, strict=True):
-                    one.grad = gradient
-                self.base.step()
-            finally:
-                for one, gradient in pairs:
-                    one.grad = gradient
-                self.settle(tensors)
-        return loss
+    def update(self, live: Live) -> None:
+        """Let the base step along what the subclass makes of the gradients."""
+        pairs = [(one, one.grad) for _, members in live for one in members if one.grad is not None]
+        tensors, gradients = [one for one, _ in pairs], [gradient for _, gradient in pairs]
+        stepping = self.filtered(tensors, gradients)
+        try:
+            for one, gradient in zip(tensors, stepping, strict=True):
+                one.grad = gradient
+            self.base.step()
+        finally:
+            for one, gradient in pairs:
+                one.grad = gradient
+            self.settle(tensors)

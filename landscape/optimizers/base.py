@@ -26,15 +26,12 @@ class NonFiniteGradientError(WorkError):
     """A gradient holds infinities or NaN, and the optimizer was made with `non_finite="raise"`; nothing has changed."""
 
 
-class OwnOptimizer(Optimizer):
-    """An optimizer of our own: a subclass says in `update` what a step does with checked gradients.
-
-    It never writes `p.grad`, updates parameters in place, leaves those without a gradient alone, and keeps all that
-    changes in `self.state[p]` and all settings in the groups.
+class Checked(Optimizer):
+    """A step of checked gradients, and a subclass says in `update` what it does with them.
 
     Args:
         groups: Tensors or parameter groups.
-        defaults: Default options of the groups; `non_finite` must be among them.
+        defaults: Default options of the groups.
     """
 
     @abstractmethod
@@ -71,6 +68,18 @@ class OwnOptimizer(Optimizer):
             NonFiniteGradientError: If they aren't finite, unless such steps are skipped.
         """
         return gradients_finite(live)
+
+
+class OwnOptimizer(Checked):
+    """An optimizer of our own.
+
+    It never writes `p.grad`, updates parameters in place, leaves those without a gradient alone, and keeps all that
+    changes in `self.state[p]` and all settings in the groups.
+
+    Args:
+        groups: Tensors or parameter groups.
+        defaults: Default options of the groups; `non_finite` must be among them.
+    """
 
     def state_shapes(self, parameter: Tensor, group: Mapping[str, Any]) -> Mapping[str, list[torch.Size]]:
         """Shapes of the tensors under each entry of a parameter's state; entries that aren't named have its shape."""

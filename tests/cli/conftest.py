@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,25 @@ def run(capsys):
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
         return Outcome(ended.value.code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def refuses(run):
+    """Run a command that must be refused in one line and leave nothing behind; returns that line."""
+
+    def command(*arguments):
+        folder = Path.cwd()
+        before = snapshot(folder)
+        outcome = run(*arguments)
+        assert outcome.err.startswith("Error: "), outcome
+        assert outcome.err.count("\n") == 1, outcome.err
+        assert (outcome.status, outcome.out) == (2, "")
+        after = snapshot(folder)
+        assert after.keys() == before.keys()
+        assert after == before
+        return outcome.err
 
     return command
 

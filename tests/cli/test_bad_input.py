@@ -18,22 +18,7 @@ NEW = ("--out", "new.safetensors")
 STORE = ("--out", "new.zarr")
 
 
-@pytest.fixture
-def refuses(run, work):
-    """Run a command that must be refused; returns its line."""
-
-    def command(*arguments):
-        before = snapshot(work)
-        outcome = run(*arguments)
-        assert outcome.err.startswith("Error: "), outcome
-        assert outcome.err.count("\n") == 1, outcome.err
-        assert (outcome.status, outcome.out) == (2, "")
-        after = snapshot(work)
-        assert after.keys() - before.keys() == set()
-        assert after == before
-        return outcome.err
-
-    return command
+pytestmark = pytest.mark.usefixtures("work")
 
 
 class Bomb:

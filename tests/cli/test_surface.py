@@ -150,21 +150,6 @@ def test_files_of_directions_and_a_metric(run, work):
     assert run("show", "s.zarr", "--quantity", "sure", "--figure", "sure.png").status == 0
 
 
-@pytest.fixture
-def refuses(run, work):
-    """Run a command that must be refused in one line and leave nothing behind."""
-
-    def command(*arguments):
-        before = snapshot(work)
-        outcome = run(*arguments)
-        assert outcome.err.startswith("Error: "), outcome
-        assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1)
-        assert snapshot(work) == before
-        return outcome.err
-
-    return command
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import torch
 
 from landscape.errors import RequestError
+from landscape.networks.checkpoint import read_recipe
 from landscape.networks.parallel import ALONE
 from landscape.networks.training import check_machine
 from landscape.studies.grok.evaluation import make_probes, quantities
@@ -141,6 +142,8 @@ class GrokStudy(Study):
 
     def run(self, path: Path) -> None:
         """Train whatever the store lacks."""
+        if self.running.overwrite:  # the store is new, so that checkpoints beside it are of runs which it doesn't hold
+            remove_checkpoints(checkpoint_folder(path))
         if self.settings.checkpoints or self.settings.checkpoint_every:
             prepare_folder(checkpoint_folder(path) / "file")
         self.running.run(path, [self.sweep(path)], "grok")
@@ -175,6 +178,17 @@ class GrokStudy(Study):
 def checkpoint_folder(out: Path) -> Path:
     """The folder of a store's checkpoints."""
     return out.with_name(f"{out.stem}-checkpoints")
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints that `grok` wrote into a folder, and the folder if nothing else is in it."""
+    if not folder.is_dir():
+        return
+    for file in folder.glob("seed=*.safetensors"):
+        if (read_recipe(file) or {}).keys() >= {"problem", "training", "signature", "step"}:
+            file.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def points(recipe: GrokRecipe) -> Iterator[dict[str, Value]]:
