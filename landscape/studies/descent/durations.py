@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from landscape.networks.training import TrainingRecipe
 from landscape.studies.descent.networks import NetworkRecipe
 from landscape.studies.descent.recipe import check_counts
 
-STEADY = TrainingRecipe("adam", {"lr": 0.001}, epochs=1, batch_size=32)
-"""The recipe of a training that is watched."""
+
+def _steady() -> TrainingRecipe:
+    """A training that is watched."""
+    return TrainingRecipe("adam", {"lr": 0.001}, epochs=1, batch_size=32)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class EpochRecipe(NetworkRecipe):
         epochs: When to evaluate; the last one ends the training, whatever `training` says.
     """
 
-    training: TrainingRecipe = STEADY
+    training: TrainingRecipe = field(default_factory=_steady)
     epochs: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200)
     family: ClassVar[str] = "epoch"
 

@@ -31,8 +31,11 @@ from landscape.sweeps.schema import Sweep, Variable
 
 FULL_BATCH = 2**20
 """A batch size that is more than there are samples, and so means all of them."""
-FAST = TrainingRecipe("adam", {"lr": 0.01}, epochs=None, steps=2000, batch_size=FULL_BATCH, schedule="cosine")
-"""The recipe that shows double descent of small networks in seconds."""
+
+
+def _fast() -> TrainingRecipe:
+    """The training that shows double descent of small networks in seconds."""
+    return TrainingRecipe("adam", {"lr": 0.01}, epochs=None, steps=2000, batch_size=FULL_BATCH, schedule="cosine")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class NetworkRecipe(Recipe):
     problem: Problem = field(
         default_factory=lambda: Problem("mlp", "digits", "square", model_settings={"activation": "tanh"})
     )
-    training: TrainingRecipe = FAST
+    training: TrainingRecipe = field(default_factory=_fast)
     samples: int = 200
     test_samples: int | None = None
     repetitions: int = 1
