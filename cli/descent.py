@@ -28,10 +28,10 @@ class Counts(Numbers):
         for part in str(value).split(","):
             first, colon, rest = part.partition(":")
             last, _, step = rest.partition(":")
+            row: range | None = None
             if colon and all(text.isdigit() for text in (first, last, step or "1")) and int(step or 1) > 0:
-                parts += map(str, range(int(first), int(last) + 1, int(step or 1)))
-            else:
-                parts.append(part)
+                row = range(int(first), int(last) + 1, int(step or 1))
+            parts += map(str, row) if row else [part]
         return super().convert(",".join(parts), param, ctx)
 
 

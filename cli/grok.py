@@ -8,12 +8,19 @@ from typing import Any
 
 import click
 
+from landscape.errors import RequestError
+
 from . import options
 
 
 def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[str, ...]]:
     """Each swept setting with its values."""
-    return {name: tuple(one.strip() for one in str(text).split(",") if one.strip()) for name, text in pairs}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, text in pairs:
+        if name in found:
+            raise RequestError(f"--sweep {name} was given twice: give it once, with all values")
+        found[name] = tuple(one.strip() for one in str(text).split(",") if one.strip())
+    return found
 
 
 @click.command()
@@ -43,7 +50,9 @@ def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str
 )
 @options.warmup
 @click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
-@click.option("--precision", default="float32", show_default=True, metavar="NAME", help="float32 or float64.")
+@click.option(
+    "--precision", default="float32", show_default=True, metavar="NAME", help="float32, float64, bf16 or fp16."
+)
 @click.option(
     "--per-decade", default=30, show_default=True, metavar="N", help="Records for each tenfold number of updates."
 )

@@ -136,9 +136,18 @@ engine = combined(
     click.option("--workers", type=int, metavar="N", help="Worker processes; one per core by default."),
 )
 
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """A time; not a number is none."""
+    if not value >= 0:
+        raise RequestError(f"--autosave must be at least 0 seconds, got {value:g}")
+    return value
+
+
 autosave = click.option(
     "--autosave",
-    type=click.FloatRange(min=0),
+    type=float,
+    callback=_seconds,
     default=20.0,
     show_default=True,
     envvar="LANDSCAPE_AUTOSAVE_SECONDS",

@@ -107,6 +107,29 @@ def check_text(name: str, data: str) -> None:
         raise RequestError(f"data set '{data}' is text, which model '{name}' can't take: choose a --model of {fitting}")
 
 
+def check_symbols(name: str, data: str, whole: bool) -> None:
+    """Make sure that a built-in model reads symbols where samples are symbols, and only there.
+
+    Args:
+        name: The model.
+        data: What the data set is called.
+        whole: Whether its samples are rows of whole numbers, not of real ones.
+
+    Raises:
+        RequestError: If the model takes the other.
+    """
+    if name not in MODELS or MODELS[name].symbols == whole:
+        return
+    fitting = ", ".join(key for key, entry in MODELS.items() if entry.symbols)
+    raise RequestError(
+        f"samples of data set '{data}' are symbols, which model '{name}' can't take: leave out --data-set "
+        f"encoding=symbols, or choose a --model of {fitting}"
+        if whole
+        else f"model '{name}' reads symbols, but samples of data set '{data}' are vectors: take --data modular, "
+        "permutations or parity with --data-set encoding=symbols"
+    )
+
+
 def resolve_settings(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Every setting of a model with the value it will have: what a recipe should record.
 

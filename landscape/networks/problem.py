@@ -15,7 +15,7 @@ from landscape.errors import RequestError
 from landscape.factories import is_factory, load_factory
 from landscape.networks.datasets import DataSet, load_data
 from landscape.networks.datasets import resolve_settings as resolve_data_settings
-from landscape.networks.models import build_model, check_text, resolve_settings
+from landscape.networks.models import build_model, check_symbols, check_text, resolve_settings
 from landscape.objective.losses import LOSSES, Loss
 from landscape.objective.module import apply_module, preserved_rng
 
@@ -76,6 +76,8 @@ class Problem:
         """Build the network for that data, its weights drawn with the seed; torch's random state stays as it was."""
         if data.is_text:
             check_text(self.model, self.data)
+        elif len(data.input_shape) == 1:
+            check_symbols(self.model, self.data, not data.train.inputs.is_floating_point())
         with preserved_rng(torch.device("cpu"), seed):
             model = build_model(self.model, data.input_shape, data.num_outputs, self.model_settings)
             if any(is_lazy(tensor) for tensor in model.parameters()):

@@ -68,6 +68,14 @@ def test_a_width_is_a_training_of_its_own_with_its_sharpness(tmp_path):
     assert "ggn_trace_stderr" in data
 
 
+def test_a_measure_that_needs_three_samples_is_tried_on_as_many():
+    recipe = WidthRecipe(widths=(2,), measures=("local_learning_coefficient",), **COMMON)
+    prepared = recipe.prepare(None, "cpu")
+    assert "local_learning_coefficient_stderr" in prepared.sweeps[0].variables
+    with pytest.raises(RequestError, match="at least 3 samples"):
+        replace(recipe, samples=2).prepare(None, "cpu")
+
+
 def test_the_threshold_is_where_parameters_are_samples_times_outputs(tmp_path):
     data = compute(tmp_path, WidthRecipe(problem=MLP, widths=(2, 20), **{**COMMON, "noise": (0.0,)}))
     low, high = np.log([160, 1510])

@@ -28,6 +28,7 @@ from landscape.sweeps.recipe import entries
 from landscape.sweeps.schema import Sweep, Variable
 
 GAUSSIAN = "gaussian"
+DIMENSION = 100
 TARGETS = ("one-hot", "signs")
 WORDS = {"fourier": "Fourier features", "relu": "ReLU features", "linear": "features"}
 MULTIPLES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.4, 1.7, 2, 3, 5, 7, 10)
@@ -68,7 +69,7 @@ class FeaturesRecipe(Recipe):
     ridge: tuple[float, ...] = (0.0,)
     targets: str = "one-hot"
     scale: float = 2.0
-    dimension: int = 100
+    dimension: int = DIMENSION
     epsilon: float = 0.01
     seed: int = 0
 
@@ -95,8 +96,18 @@ class FeaturesRecipe(Recipe):
             counts = sorted({max(1, round(multiple * self.samples)) for multiple in MULTIPLES})
             object.__setattr__(self, "capacities", tuple(counts))
         check_counts("features", self.numbers)
+        self._check_effects()
         if self.features == "linear" and self.data == GAUSSIAN and self.draws > 1:
             raise RequestError("isotropic inputs are alike, so draws of linear features change nothing: ask for 1 draw")
+
+    def _check_effects(self) -> None:
+        """Refuse what would have no effect on these data."""
+        if self.data != GAUSSIAN and self.dimension != DIMENSION:
+            raise RequestError(f"dimension is one of gaussian data, but the data are '{self.data}': leave it out")
+        if self.data == GAUSSIAN and self.data_settings:
+            raise RequestError(f"gaussian data have no setting '{next(iter(self.data_settings))}', only a dimension")
+        if self.data == GAUSSIAN and self.targets != TARGETS[0]:
+            raise RequestError(f"gaussian data have targets of their own: leave out '{self.targets}'")
 
     @property
     def numbers(self) -> tuple[int, ...]:

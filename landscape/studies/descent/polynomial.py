@@ -70,6 +70,8 @@ class PolynomialRecipe(Recipe):
             raise RequestError("no basis is given: name at least one, such as legendre")
         for name in self.bases:
             find_basis(name)
+        if len(set(self.bases)) < len(self.bases):
+            raise RequestError(f"a basis is given twice: {', '.join(self.bases)}")
         find_target(self.target)
         check_counts("basis functions", self.capacities)
         check_at_least(1, samples=self.samples, repetitions=self.repetitions)
@@ -97,6 +99,8 @@ class PolynomialRecipe(Recipe):
         target = find_target(self.target)
         grid = torch.linspace(-1, 1, FIT_POINTS, dtype=torch.float64)
         scale = float(target[0](torch.linspace(-1, 1, self.grid, dtype=torch.float64)).var(correction=0))
+        if not scale > 0:
+            raise RequestError(f"target '{self.target}' is constant on the grid: epsilon is in units of its variance")
         marks = {"threshold": self.samples, "threshold_name": "basis functions = samples", "target_variance": scale}
         sweeps = [
             Sweep(

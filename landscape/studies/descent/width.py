@@ -19,6 +19,9 @@ from landscape.studies.descent.networks import NetworkRecipe
 from landscape.studies.descent.recipe import check_counts
 from landscape.sweeps.schema import Variable
 
+TRIED = 4
+"""Samples on which measures are tried; the learning coefficient needs three."""
+
 
 @dataclass(frozen=True)
 class WidthRecipe(NetworkRecipe):
@@ -76,10 +79,11 @@ class WidthRecipe(NetworkRecipe):
         return self.widths
 
     def _try(self, problem: Problem, data: DataSet, device: str) -> int:
-        """Take the measures on two samples, too, of the narrowest network."""
+        """Take the measures on a few samples, too, of the narrowest network."""
         count = super()._try(problem, data, device)
         if problem == self.problem_at(self.widths[0]):
-            objective = Objective(problem.build_model(data), data.train[:2], problem.find_loss(data), device=device)
+            few = data.train[: min(TRIED, self.samples)]
+            objective = Objective(problem.build_model(data), few, problem.find_loss(data), device=device)
             for name in self.measures:
                 measure(name, objective)
         return count

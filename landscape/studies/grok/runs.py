@@ -115,6 +115,15 @@ def place(recipe: GrokRecipe, name: str) -> tuple[str, str]:
     return owners[0], name
 
 
+def set_as(recipe: GrokRecipe, family: str, key: str) -> str | None:
+    """The name by which a setting was given its one value, for all or for one model, data set or optimizer."""
+    for name in _given(recipe, family):
+        owner, dot, setting = name.partition(".")
+        if key == (setting if dot and owner in REGISTRIES[family] else name):
+            return name
+    return None
+
+
 def alternatives(recipe: GrokRecipe, family: str) -> list[str]:
     """The models, data sets or optimizers that the study has runs of."""
     own = {"model": recipe.problem.model, "data": recipe.problem.data, "optimizer": recipe.optimizer}[family]
@@ -132,16 +141,21 @@ def _known(family: str, name: str) -> Collection[str]:
     return resolve(name)
 
 
+def _given(recipe: GrokRecipe, family: str) -> Mapping[str, Any]:
+    """The settings that were given of the models, data sets or optimizers; of others there are none."""
+    return {
+        "model": recipe.problem.model_settings,
+        "data": recipe.problem.data_settings,
+        "optimizer": recipe.hyperparameters,
+    }.get(family, {})
+
+
 def _chosen(recipe: GrokRecipe, family: str, name: str, swept: Mapping[str, Value]) -> dict[str, Any]:
     """The settings of one model, data set or optimizer among those of the study.
 
     What was given as `NAME.key` is for that one alone; where several are swept, each takes of the others what it has.
     """
-    given = {
-        "model": recipe.problem.model_settings,
-        "data": recipe.problem.data_settings,
-        "optimizer": recipe.hyperparameters,
-    }[family]
+    given = _given(recipe, family)
     registry = REGISTRIES[family]
     names = alternatives(recipe, family)
     shared, own = {}, {}

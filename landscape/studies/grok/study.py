@@ -17,7 +17,7 @@ from landscape.networks.training import check_machine
 from landscape.studies.grok.evaluation import make_probes, quantities
 from landscape.studies.grok.probes import STEP, Probe, Quantity
 from landscape.studies.grok.recipe import GrokRecipe, Value
-from landscape.studies.grok.runs import Run, make_run, place
+from landscape.studies.grok.runs import Run, make_run, place, set_as
 from landscape.studies.study import Running, RunningOptions, Study
 from landscape.studies.train import check_training, prepare_folder
 from landscape.sweeps.recipe import environment, recipe_hash
@@ -106,10 +106,16 @@ class GrokStudy(Study):
             check_machine(one.training, torch.device(device), ALONE)
 
     def _check_names(self) -> None:
-        """A swept setting labels an axis, which may not be called as another axis or a variable."""
+        """A swept setting is given once, and labels an axis that isn't called as another axis or a variable."""
         own = {*self.quantities, *(dim for probe in self.probes for dim in probe.coords()), "status"}
+        places: dict[tuple[str, str], str] = {}
         for name in self.settings.sweep:
-            family, _ = place(self.settings, name)
+            family, key = place(self.settings, name)
+            if (family, key) in places:
+                raise RequestError(f"{places[family, key]} and {name} are one setting: sweep it once, with all values")
+            places[family, key] = name
+            if given := set_as(self.settings, family, key):
+                raise RequestError(f"{name} is swept, so {given} can't be set too: leave out one of the two")
             if name in own:
                 raise RequestError(
                     f"'{name}' is the name of something that is recorded: sweep it as "
