@@ -45,11 +45,9 @@ def _swept(ctx: click.Context, param: click.Parameter, pairs: Iterable[tuple[str
 @options.seed
 @click.option("--steps", default=3000, show_default=True, metavar="N", help="Updates of a run at most.")
 @click.option("--batch-size", type=int, metavar="N", help="Samples in a batch; all if not given.")
-@click.option(
-    "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
-)
+@options.schedule
 @options.warmup
-@click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
+@options.label_noise
 @click.option(
     "--precision", default="float32", show_default=True, metavar="NAME", help="float32, float64, bf16 or fp16."
 )

@@ -157,8 +157,14 @@ autosave = click.option(
 )
 SEED = click.IntRange(0, 2**63 - 1)
 seed = click.option("--seed", type=SEED, default=0, show_default=True, metavar="N", help="Decides everything random.")
+schedule = click.option(
+    "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
+)
 warmup = click.option(
     "--warmup", default=0, show_default=True, metavar="N", help="Updates over which the learning rate rises linearly."
+)
+label_noise = click.option(
+    "--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong."
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that was made otherwise.")
 quiet = click.option("--quiet", is_flag=True, help="No progress on stderr.")

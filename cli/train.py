@@ -28,12 +28,10 @@ from . import options
     metavar="N",
     help="Samples computed at once, to save memory: a batch's gradients add up. Whole batches if not given.",
 )
-@click.option(
-    "--schedule", default="constant", show_default=True, metavar="NAME", help="constant, cosine or piecewise."
-)
+@options.schedule
 @options.warmup
 @click.option("--augment", default="none", show_default=True, metavar="NAME", help="none, crop, flip or crop-flip.")
-@click.option("--label-noise", default=0.0, show_default=True, metavar="P", help="Share of training labels made wrong.")
+@options.label_noise
 @click.option(
     "--label-noise-seed",
     type=options.SEED,

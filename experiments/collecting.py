@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .mechanism import Options
+
 if TYPE_CHECKING:
     import xarray
+
+    from landscape.studies.study import RunningOptions
+
+
+Kept = tuple["xarray.Dataset", Sequence[str]]
+"""The node of a study, and those of its variables that are kept."""
+
+
+def collect(
+    name: str, recipe: Any, path: Path, options: Options, studies: Callable[[Path, RunningOptions], Mapping[str, Kept]]
+) -> None:
+    """Run the studies of an experiment and keep what its figure needs; a finished store is left alone.
+
+    Args:
+        name: The experiment's.
+        recipe: Its recipe.
+        path: The store.
+        options: Where to compute and what to show.
+        studies: Runs them in a folder, which stands beside the store and needn't be kept, and returns by the names of
+            the new nodes what is kept.
+    """
+    from landscape.sweeps import store
+
+    resumed = store.create(path, {"experiment": name, "recipe": recipe}, kind="experiment")
+    if resumed and store.attributes(path)["complete"]:
+        return
+    running: RunningOptions = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
+    for node, (data, names) in studies(path.with_name(f"{path.stem}-parts"), running).items():
+        keep(path, f"{name}/{node}", data, names)
+    store.finish(path)
 
 
 def keep(path: Path, node: str, data: xarray.Dataset, names: Sequence[str]) -> None:

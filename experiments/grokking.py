@@ -13,10 +13,11 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .collecting import keep
+from .collecting import Kept, collect
 from .grokking_runs import PROGRESS, Attention, Fast
 from .mechanism import Experiment, Options
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import xarray
 
     from landscape.figures.style import StyledFigure
+    from landscape.studies.study import RunningOptions
 
 NODE = "grokking"
 ALONG = ("accuracy", "loss", "weight_norm", "collapsed", "update_cosine", "sketch", "hessian_max", "sam_sharpness")
@@ -93,26 +95,26 @@ PRESETS = {
 
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
-    """Train the networks in a folder beside the store, look around and between their checkpoints, and collect."""
+    """Train the networks, look around and between their checkpoints, and collect."""
+    collect(NODE, recipe, path, options, partial(studies, recipe))
+
+
+def studies(recipe: Recipe, parts: Path, running: RunningOptions) -> dict[str, Kept]:
+    """What is kept of the runs, and of the surfaces and curves between two of their checkpoints."""
     from landscape.studies.connect import ConnectRecipe, CurveRecipe, connect
     from landscape.studies.grok import grok
     from landscape.studies.grok.study import checkpoint_folder
     from landscape.studies.surface import SurfaceRecipe, surface
-    from landscape.sweeps import store
 
-    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
-    parts = path.with_name(f"{path.stem}-parts")
-    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
+    kept: dict[str, Kept] = {}
     for network, runs in (("quadratic", recipe.fast), ("transformer", recipe.attention)):
         for number, (decay, study) in enumerate(runs.recipes().items()):
-            found = grok(study, parts / f"{network}-{decay:g}.zarr", **how)["grok"].to_dataset()
+            found = grok(study, parts / f"{network}-{decay:g}.zarr", **running)["grok"].to_dataset()
             found.attrs["weight_decay"] = decay
-            keep(path, f"{NODE}/{network}_{number}", found, (*ALONG, *PROGRESS, "status"))
-    slow = grok(recipe.fast.slow(), parts / "quadratic-slow.zarr", **how)["grok"].to_dataset()
+            kept[f"{network}_{number}"] = (found, (*ALONG, *PROGRESS, "status"))
+    slow = grok(recipe.fast.slow(), parts / "quadratic-slow.zarr", **running)["grok"].to_dataset()
     slow.attrs["weight_decay"] = recipe.fast.slow_decay
-    keep(path, f"{NODE}/slow", slow, ("accuracy", "loss", "collapsed", "status"))
+    kept["slow"] = (slow, ("accuracy", "loss", "collapsed", "status"))
     folder = checkpoint_folder(parts / f"transformer-{recipe.looked_at:g}.zarr")
     ends = [folder / f"seed=0-{moment}.safetensors" for moment in recipe.ends]
     slices = SurfaceRecipe(
@@ -122,14 +124,13 @@ def run(recipe: Recipe, path: Path, options: Options) -> None:
         splits=("train",),
         samples=recipe.samples,
     )
-    around = surface(ends, parts / "surface.zarr", slices, **how)
-    between = connect(
-        ends, parts / "connect.zarr", ConnectRecipe(fit=CurveRecipe(epochs=recipe.epochs), points=recipe.points), **how
-    )
-    around["surface"].attrs["weight_decay"] = recipe.looked_at
-    keep(path, f"{NODE}/surface", around["surface"].to_dataset(), ("loss", "status"))
-    keep(path, f"{NODE}/between", between["connect"].to_dataset(), ("loss", "barrier", "arc_length", "status"))
-    store.finish(path)
+    around = surface(ends, parts / "surface.zarr", slices, **running)["surface"].to_dataset()
+    around.attrs["weight_decay"] = recipe.looked_at
+    kept["surface"] = (around, ("loss", "status"))
+    curves = ConnectRecipe(fit=CurveRecipe(epochs=recipe.epochs), points=recipe.points)
+    between = connect(ends, parts / "connect.zarr", curves, **running)["connect"].to_dataset()
+    kept["between"] = (between, ("loss", "barrier", "arc_length", "status"))
+    return kept
 
 
 def figure(tree: xarray.DataTree) -> StyledFigure:

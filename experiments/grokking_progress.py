@@ -12,10 +12,11 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .collecting import keep
+from .collecting import Kept, collect
 from .grokking_runs import PROGRESS, Attention, Fast
 from .mechanism import Experiment, Options
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from landscape.figures.style import StyledFigure
     from landscape.studies.grok import GrokRecipe
+    from landscape.studies.study import RunningOptions
 
 NODE = "grokking_progress"
 LLC = "local_learning_coefficient"
@@ -104,24 +106,24 @@ PRESETS = {
 
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
-    """Train the networks in a folder beside the store, and collect."""
-    from landscape.studies.grok import grok
-    from landscape.sweeps import store
+    """Train the networks, and collect."""
+    collect(NODE, recipe, path, options, partial(studies, recipe))
 
-    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
-    parts = path.with_name(f"{path.stem}-parts")
-    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
+
+def studies(recipe: Recipe, parts: Path, running: RunningOptions) -> dict[str, Kept]:
+    """What is kept of both networks' runs."""
+    from landscape.studies.grok import grok
+
+    kept: dict[str, Kept] = {}
     for network, runs, inside in (
         ("quadratic", recipe.fast, recipe.fast_inside),
         ("transformer", recipe.attention, recipe.attention_inside),
     ):
         study = inside.watch(next(iter(runs.recipes().values())))
-        found = grok(study, parts / f"{network}.zarr", **how)["grok"].to_dataset()
+        found = grok(study, parts / f"{network}.zarr", **running)["grok"].to_dataset()
         found.attrs["weight_decay"] = inside.weight_decay
-        keep(path, f"{NODE}/{network}", found, (*KEPT, *PROGRESS, "collapsed", "status"))
-    store.finish(path)
+        kept[network] = (found, (*KEPT, *PROGRESS, "collapsed", "status"))
+    return kept
 
 
 def figure(tree: xarray.DataTree) -> StyledFigure:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from landscape.networks.problem import Problem
@@ -96,8 +95,8 @@ class Attention:
     lr: float = 1e-3
     warmup: int = 10
     seeds: int = 8
-    weight_decays: tuple[float, ...] = (0.3, 1.0, 2.0)
-    steps: tuple[int, ...] = (12_000, 3500, 2000)
+    weight_decays: tuple[float, ...] = (0.3, 0.5, 1.0, 2.0)
+    steps: tuple[int, ...] = (12_000, 8000, 3500, 2000)
     records: int = 60
     measure_every: int = 3
     sketch: int = 32
@@ -135,92 +134,3 @@ def _along(
         )
         for decay, steps in zip(runs.weight_decays, runs.steps, strict=True)
     }
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Steps to grok by training fraction and weight decay, on the quadratic network.
-
-    Args:
-        fractions: Shares of the equations that are trained on.
-        weight_decays: Of AdamW.
-        seeds: Number of runs at each point.
-        steps: Updates at most.
-    """
-
-    fractions: tuple[float, ...] = (0.4, 0.5, 0.6, 0.75)
-    weight_decays: tuple[float, ...] = (0.3, 1.0, 3.0)
-    seeds: int = 3
-    steps: int = 1600
-
-    def recipe(self) -> GrokRecipe:
-        """The study."""
-        return quadratic(
-            "adamw",
-            {key: value for key, value in ADAMW.items() if key != "weight_decay"},
-            {"fraction": self.fractions, "weight_decay": self.weight_decays},
-            self.seeds,
-            self.steps,
-        )
-
-
-@dataclass(frozen=True)
-class Method:
-    """One optimizer with the learning rates among which it is tuned.
-
-    Args:
-        name: Its name in the figure.
-        optimizer: Its name in the registry.
-        lrs: Learning rates.
-        settings: Its other hyperparameters.
-    """
-
-    name: str
-    optimizer: str
-    lrs: tuple[float, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-RATES = (0.003, 0.01, 0.03)
-AROUND = {"base": "adamw", "base.beta2": 0.98, "base.weight_decay": 1.0}
-DECAYED = {"beta2": 0.98, "weight_decay": 1.0}
-
-
-@dataclass(frozen=True)
-class Methods:
-    """Steps to grok by optimizer, on the quadratic network.
-
-    Methods around AdamW have its weight decay; the orthogonal gradient is tried without, too, as its authors do. Muon's
-    decay acts on steps of another size, so that its value is one at which the network was seen to learn.
-
-    Args:
-        methods: The optimizers.
-        seeds: Number of runs at each learning rate.
-        steps: Updates at most.
-    """
-
-    methods: tuple[Method, ...] = (
-        Method("AdamW", "adamw", RATES, DECAYED),
-        Method("Grokfast", "grokfast", RATES, AROUND),
-        Method("SAM", "sam", RATES, {**AROUND, "rho": 0.05}),
-        Method("⊥ gradient", "orthograd", RATES, AROUND),
-        Method("⊥ gradient, no decay", "orthograd", RATES, {**AROUND, "base.weight_decay": 0.0}),
-        Method(
-            "Muon", "muon", (0.01, 0.03, 0.1), {"hidden": "weight", "scale": "match_rms_adamw", "weight_decay": 0.3}
-        ),
-    )
-    seeds: int = 2
-    steps: int = 1000
-
-    def recipes(self) -> list[GrokRecipe]:
-        """A study for each method."""
-        return [quadratic(one.optimizer, one.settings, {"lr": one.lrs}, self.seeds, self.steps) for one in self.methods]
-
-
-def quadratic(
-    optimizer: str, settings: Mapping[str, Any], sweep: Mapping[str, tuple[float, ...]], seeds: int, steps: int
-) -> GrokRecipe:
-    """Runs of the quadratic network that end when they have grokked."""
-    return GrokRecipe(
-        optimizer=optimizer, hyperparameters=settings, seeds=tuple(range(seeds)), sweep=sweep, steps=steps
-    )

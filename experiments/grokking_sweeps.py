@@ -1,4 +1,4 @@
-"""How many steps it takes to grok: by training fraction and weight decay, and by optimizer.
+"""How many steps it takes to grok: by training fraction and weight decay, and by optimizer with decay and without.
 
 References:
     Power et al., "Grokking", arXiv 2201.02177, figures 1 and 2; Lee et al., "Grokfast", arXiv 2405.20233; Prieto et
@@ -8,17 +8,19 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .collecting import keep
-from .grokking_runs import Grid, Method, Methods
+from .collecting import Kept, collect
+from .grokking_sweeps_runs import BETA2, DECAYED, UNDECAYED, Grid, Method, Methods
 from .mechanism import Experiment, Options
 
 if TYPE_CHECKING:
     import xarray
 
     from landscape.figures.style import StyledFigure
+    from landscape.studies.study import RunningOptions
 
 NODE = "grokking_sweeps"
 KEPT = ("accuracy", "collapsed", "status")
@@ -30,49 +32,68 @@ class Recipe:
 
     Args:
         grid: By training fraction and weight decay.
-        methods: By optimizer.
+        decayed: By optimizer, with weight decay.
+        undecayed: By optimizer, loss and precision, without.
     """
 
     grid: Grid = field(default_factory=Grid)
-    methods: Methods = field(default_factory=Methods)
+    decayed: Methods = DECAYED
+    undecayed: Methods = UNDECAYED
 
 
 PRESETS = {
     "smoke": Recipe(
         Grid(fractions=(0.6, 0.75), weight_decays=(1.0, 3.0), seeds=2, steps=300),
-        Methods((Method("AdamW", "adamw", (0.01, 0.02), {"beta2": 0.98, "weight_decay": 3.0}),), seeds=2, steps=300),
+        Methods((Method("AdamW", "adamw", (0.01, 0.03), {"beta2": BETA2, "weight_decay": 3.0}),), 0.75, 3.0, 1, 2, 300),
+        Methods((Method("Adam", "adam", (0.01, 0.03), {"beta2": BETA2}),), 0.75, 1.0, 1, 2, 100),
     ),
     "cpu": Recipe(),
 }
 
 
 def run(recipe: Recipe, path: Path, options: Options) -> None:
-    """Train all networks in a folder beside the store, and collect."""
+    """Train all networks, and collect."""
+    collect(NODE, recipe, path, options, partial(studies, recipe))
+
+
+def studies(recipe: Recipe, parts: Path, running: RunningOptions) -> dict[str, Kept]:
+    """What is kept of the grid, and of both comparisons: the tuning of each method, and its runs at the best rate."""
+    from landscape.studies.grok import grok
+
+    kept: dict[str, Kept] = {
+        "grid": (grok(recipe.grid.recipe(), parts / "grid.zarr", **running)["grok"].to_dataset(), KEPT)
+    }
+    for name, methods in (("decayed", recipe.decayed), ("undecayed", recipe.undecayed)):
+        tuning, measured = compare(methods, parts / name, running)
+        kept |= {f"{name}_tuning": (tuning, KEPT), name: (measured, KEPT)}
+    return kept
+
+
+def compare(methods: Methods, parts: Path, running: RunningOptions) -> tuple[xarray.Dataset, xarray.Dataset]:
+    """Tune each method and run it at its best learning rate.
+
+    Returns:
+        The tuning over `method`, `rate` and `seed` with coordinate `lr(method, rate)`, and the runs over `method` and
+        `seed` with coordinate `lr(method)`.
+    """
     import xarray
 
+    from landscape.figures.grokking import best_place
     from landscape.studies.grok import grok
-    from landscape.sweeps import store
 
-    resumed = store.create(path, {"experiment": NODE, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
-    parts = path.with_name(f"{path.stem}-parts")
-    how = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
-    grid = grok(recipe.grid.recipe(), parts / "grid.zarr", **how)["grok"].to_dataset()
-    tried = [
-        grok(one, parts / f"method-{number}.zarr", **how)["grok"].to_dataset()[list(KEPT)]
-        for number, one in enumerate(recipe.methods.recipes())
-    ]
-    methods = xarray.concat(
-        [one.drop_vars("lr").rename(lr="rate") for one in tried], "method", combine_attrs="override"
-    )
-    methods = methods.assign_coords(
-        method=[one.name for one in recipe.methods.methods],
-        lr=(("method", "rate"), [list(one.lrs) for one in recipe.methods.methods]),
-    )
-    keep(path, f"{NODE}/grid", grid, KEPT)
-    keep(path, f"{NODE}/methods", methods, KEPT)
-    store.finish(path)
+    tuning, measured = [], []
+    for number, method in enumerate(methods.methods):
+        tried = grok(methods.tuning(method), parts / f"tuning-{number}.zarr", **running)["grok"].to_dataset()
+        best = method.lrs[best_place(tried, "lr")]
+        runs = grok(methods.measured(method, best), parts / f"measured-{number}.zarr", **running)["grok"].to_dataset()
+        tuning.append(tried[list(KEPT)].drop_vars("lr").rename(lr="rate").assign_coords(lr=("rate", list(method.lrs))))
+        measured.append(runs[list(KEPT)].isel(lr=0))
+    names = [method.name for method in methods.methods]
+    both = [xarray.concat(some, "method", combine_attrs="override", join="exact") for some in (tuning, measured)]
+    for one in both:
+        one.attrs |= {"fraction": methods.fraction, "init_scale": methods.init_scale}
+    first, second = (one.assign_coords(method=names) for one in both)
+    return first, second
 
 
 def figure(tree: xarray.DataTree) -> StyledFigure:

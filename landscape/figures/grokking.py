@@ -134,6 +134,24 @@ def over_seeds(events: xr.Dataset, *, level: float = 0.95, resamples: int = 2000
     return found
 
 
+def best_place(grok: xr.Dataset, dim: str) -> int:
+    """The place along a swept setting at which most seeds grok, of those the one at which they do so first.
+
+    Args:
+        grok: Runs over `seed` and that setting alone.
+        dim: The setting's dimension.
+
+    Returns:
+        Its place; where no seed groks, that of the best final test accuracy.
+    """
+    events = over_seeds(milestones(grok))
+    median = events.sel(bound="median")
+    steps = np.where(median["grokked_step_reached"], median["grokked_step"], np.inf)
+    accuracy = events["final_accuracy"].sel(split="test").values
+    keys = list(zip(-events["grokked"].values, steps, -accuracy, strict=True))
+    return min(range(events.sizes[dim]), key=keys.__getitem__)
+
+
 def _interval(times: np.ndarray, draws: np.ndarray, level: float) -> np.ndarray:
     """Lower bound, median and upper bound; infinite where they fall on what was not reached."""
     medians = np.median(times[draws], axis=1)

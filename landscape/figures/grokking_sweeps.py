@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from landscape.figures.analysis import dataset
-from landscape.figures.grokking import milestones, over_seeds
+from landscape.figures.grokking import best_place, milestones, over_seeds
 from landscape.figures.methods import shades
 from landscape.figures.style import INK, PAGE, StyledFigure, in_style, new_figure
 
 EVENTS = {"memorised_step": ("s", "memorised"), "grokked_step": ("o", "grokked")}
+COMPARED = ("decayed", "undecayed")
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class Tuned:
     Args:
         name: The method's.
         lr: The learning rate.
-        at_end: Whether that is the first or last of those tried.
-        found: Its events over seeds.
+        settled: Whether it grokked at that rate when it was tuned, and the rate lies inside of those tried.
+        found: The events of the further runs, over seeds.
     """
 
     name: str
     lr: float
-    at_end: bool
+    settled: bool
     found: xr.Dataset
 
     @property
@@ -40,41 +41,60 @@ class Tuned:
         median = self.found.sel(bound="median")
         return float(median["grokked_step"]) if bool(median["grokked_step_reached"]) else np.inf
 
+    @property
+    def test(self) -> float:
+        """Median of the final test accuracy."""
+        return float(self.found["final_accuracy"].sel(split="test"))
 
-def tuned(methods: xr.Dataset) -> list[Tuned]:
-    """Each method at the learning rate with which most seeds grok, of those the one that does so first.
+    @property
+    def collapsed(self) -> float:
+        """Largest share of training samples whose loss rounded to zero."""
+        return float(self.found["collapsed"])
+
+
+def tuned(tuning: xr.Dataset, measured: xr.Dataset) -> list[Tuned]:
+    """Each method at the learning rate that its tuning chose.
 
     Args:
-        methods: Runs over `method`, `rate` and `seed`.
+        tuning: Runs over `method`, `rate` and `seed`.
+        measured: Further runs over `method` and `seed`.
 
     Returns:
-        The methods, the fastest first; those that didn't grok last.
+        The methods, the fastest first; then those that didn't grok, by test accuracy.
     """
-    events = over_seeds(milestones(methods.drop_vars("lr")))
     chosen = []
-    for place, name in enumerate(methods["method"].values):
-        one, rates = events.isel(method=place), methods["lr"].values[place]
-        median = one.sel(bound="median")
-        steps = np.where(median["grokked_step_reached"], median["grokked_step"], np.inf)
-        keys = list(zip(-one["grokked"].values, steps, -median["final_accuracy"].sel(split="test").values, strict=True))
-        best = min(range(len(rates)), key=keys.__getitem__)
-        chosen.append(Tuned(str(name), float(rates[best]), best in (0, len(rates) - 1), one.isel(rate=best)))
-    return sorted(chosen, key=lambda one: one.grokked)
+    events = over_seeds(milestones(measured.drop_vars("lr")))
+    for place, name in enumerate(measured["method"].values):
+        runs = tuning.isel(method=place).drop_vars("lr")
+        best = best_place(runs, "rate")
+        inside = 0 < best < runs.sizes["rate"] - 1
+        grokked = bool(milestones(runs)["grokked"].isel(rate=best).any())
+        lr = float(measured["lr"].values[place])
+        chosen.append(Tuned(str(name), lr, inside and grokked, events.isel(method=place)))
+    return sorted(chosen, key=lambda one: (one.grokked, -one.test))
+
+
+def compared(tree: xr.DataTree, node: str, name: str) -> list[Tuned]:
+    """The methods of one of the comparisons."""
+    tuning, measured = (dataset(tree, f"{node}/{one}").load() for one in (f"{name}_tuning", name))
+    return tuned(tuning, measured)
 
 
 @in_style
 def sweeps_figure(tree: xr.DataTree, node: str) -> StyledFigure:
-    """Both sweeps.
+    """The grid, and both comparisons.
 
     Args:
         tree: The experiment's store.
-        node: Its node, with `grid` and `methods` below it.
+        node: Its node, with `grid`, `decayed`, `undecayed` and their tuning below it.
     """
-    grid, methods = (dataset(tree, f"{node}/{name}").load() for name in ("grid", "methods"))
-    figure = new_figure(PAGE, 3.0)
-    left, right = figure.subplots(1, 2)
-    grid_axes(left, grid)
-    methods_axes(right, methods)
+    figure = new_figure(PAGE, 4.2)
+    panels = figure.subplot_mosaic([["grid", one] for one in COMPARED], width_ratios=(1, 0.95))
+    grid_axes(panels["grid"], dataset(tree, f"{node}/grid").load())
+    for name, title in zip(COMPARED, ("with weight decay", "without weight decay"), strict=True):
+        attrs = dataset(tree, f"{node}/{name}").attrs
+        methods_axes(panels[name], compared(tree, node, name))
+        panels[name].set_title(f"{title}: share {attrs['fraction']:g}, initial scale {attrs['init_scale']:g}")
     handles = [
         Line2D([], [], color="0.3", marker=mark, ls="none", ms=3.6, label=name) for mark, name in EVENTS.values()
     ]
@@ -104,15 +124,14 @@ def grid_axes(axes: Axes, grid: xr.Dataset) -> None:
     axes.set_xticks(fractions, [f"{one:g}" for one in fractions])
     axes.minorticks_off()
     top = axes.get_ylim()[1]
-    axes.set_ylim(top=2.5 * top)  # room for the legend above the slowest runs
-    axes.legend(loc="upper right", ncols=3, columnspacing=1.0)
+    axes.set_ylim(top=1.8 * top)  # room for the legend above the slowest runs
+    axes.legend(loc="upper right", ncols=len(decays), columnspacing=1.0)
     axes.set_title("AdamW, by training fraction and weight decay")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def methods_axes(axes: Axes, methods: xr.Dataset) -> None:
+def methods_axes(axes: Axes, chosen: list[Tuned]) -> None:
     """Each method at its best learning rate, the fastest on top."""
-    chosen = tuned(methods)
     for place, one in enumerate(chosen):
         for event, (mark, _) in EVENTS.items():
             low, median, high = one.found[event].values
@@ -122,34 +141,44 @@ def methods_axes(axes: Axes, methods: xr.Dataset) -> None:
                 axes.plot(median, place, marker=mark, color=INK, ms=4, ls="none")
             if not ended:
                 axes.plot(high, place, marker="^", color=INK, mfc="white", ms=4, ls="none")
-    names = [f"{one.name} (lr {one.lr:g}{'*' if one.at_end else ''})" for one in chosen]
+        if not np.isfinite(one.grokked):
+            words = f"test {one.test:.0%}" + (f", {one.collapsed:.0%} collapsed" if one.collapsed else "")
+            last = float(one.found["grokked_step"].sel(bound="high"))
+            axes.annotate(words.replace("%", " %"), (last, place), (-6, 0), textcoords="offset points",
+                          ha="right", va="center", fontsize="x-small")  # fmt: skip
+    names = [f"{one.name} (lr {one.lr:g}{'' if one.settled or np.isinf(one.grokked) else '*'})" for one in chosen]
     axes.set(xscale="log", xlabel="steps", yticks=range(len(chosen)), yticklabels=names)
     axes.set_ylim(len(chosen) - 0.5, -0.5)
-    axes.set_title("by optimizer, each at its best learning rate")
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def sweeps_caption(tree: xr.DataTree, node: str) -> str:
     """What the figure shows, with the store's own figures."""
-    grid, methods = (dataset(tree, f"{node}/{name}").load() for name in ("grid", "methods"))
+    grid, *both = (dataset(tree, f"{node}/{name}").load() for name in ("grid", *COMPARED))
     events = over_seeds(milestones(grid))
     need = []
     for decay in grid["weight_decay"].values:
         one = events.sel(weight_decay=decay)
         enough = one["fraction"].values[(one["grokked"] == one["runs"]).values]
         need.append(f"{decay:g}: {enough.min():g}" if enough.size else f"{decay:g}: none")
-    lines = [
-        f"{one.name} {one.grokked:.0f}" if np.isfinite(one.grokked) else f"{one.name} not within the budget"
-        for one in tuned(methods)
-    ]
-    budgets = f"{int(grid['step'].max())} (left) and {int(methods['step'].max())} steps"
+    budgets = ", ".join(f"{int(one['step'].max())}" for one in (grid, *both))
+    decayed, undecayed = (compared(tree, node, name) for name in COMPARED)
+    tuning = dataset(tree, f"{node}/{COMPARED[0]}_tuning")
     return (
-        f"Quadratic network on addition mod 31, full batch; medians over {grid.sizes['seed']} seeds with 95 % "
-        f"bootstrap intervals, budgets of {budgets}. Left: smallest fraction with which all seeds grokked, by weight "
-        f"decay, {', '.join(need)}. Right: steps to 95 % test accuracy: {'; '.join(lines)}. Each method's learning "
-        f"rate was tuned over {methods.sizes['rate']} values (*: the best is the last or first of them). Methods "
-        "around AdamW have its weight decay, so that the baseline is as well tuned as they are. Power et al. found "
-        "that weight decay more than halves the data that is needed; within these budgets only the order is seen. "
-        "Grokfast's published 39,890 → 790 iterations are against a baseline without weight decay, on a two-layer "
-        "transformer: not reproduced here."
+        "Quadratic network on addition mod 31, full batch; medians over seeds with 95 % bootstrap intervals, "
+        f"{grid.sizes['seed']} seeds left and {both[0].sizes['seed']} right, budgets of {budgets} steps. Left: smallest "
+        f"fraction with which all seeds grokked, by weight decay, {', '.join(need)}. Right: steps to 95 % test accuracy, "
+        f"with weight decay, {said(decayed)}; without, {said(undecayed)}. Learning rates are half a decade apart and "
+        f"chosen on {tuning.sizes['seed']} other seeds (*: the best is the last or first of those tried). Power et al. "
+        "found that weight decay more than halves the data that is needed; within these budgets only the order is seen. "
+    )
+
+
+def said(chosen: list[Tuned]) -> str:
+    """Each method with its median step, or how far it got."""
+    return "; ".join(
+        f"{one.name} {one.grokked:.0f}"
+        if np.isfinite(one.grokked)
+        else f"{one.name} not within the budget ({100 * one.test:.0f} % at the end)"
+        for one in chosen
     )

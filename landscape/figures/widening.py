@@ -51,7 +51,7 @@ def widths(grok: xr.Dataset) -> xr.Dataset:
     steps = {
         "memorised": events["memorised_step"].where(events["memorised"]),
         "grokked": events["grokked_step"].where(events["grokked"]),
-        "end": xr.full_like(events["grokked_step"], measured.values[-1]).where(events["grokked"]),
+        "end": xr.full_like(events["grokked_step"], measured.values[-1]).where(events["memorised"]),
     }
     found: dict[str, xr.DataArray] = {}
     for name, value in values.items():

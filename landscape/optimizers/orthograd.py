@@ -5,6 +5,12 @@ r"""The orthogonal gradient: steps that turn the weights and don't lengthen them
 Once a network fits its data, the loss falls fastest along the weights themselves, which makes logits larger and
 changes no decision. Without that part no such fall is left to delay generalisation, or to bring the softmax to the end
 of its precision.
+
+The weights' length, which such steps leave alone, then sets a temperature of the softmax that nothing lowers: from the
+small initial weights of an MLP the training loss stays high however many small steps are made. A finite step along
+:math:`g_\perp` does lengthen the weights, by the square of its own length, so that a learning rate is wanted that is
+large for the base: the authors take 0.001 to 0.01 for AdamW. On the digits its default, 0.001, leaves 13 to 19 % wrong,
+whatever `rescale` and `scope`, and 0.01 leaves 2 to 4 %; momentum with its default is as good.
 """
 
 from __future__ import annotations
@@ -24,8 +30,8 @@ from landscape.optimizers.steepest import Scope
 class OrthoGrad(Filtered):
     r"""The orthogonal gradient, :math:`\perp` Grad, around a base optimizer.
 
-    Weight decay of the base is left as it is. With `scope="tensor"` a tensor of one element, which has no orthogonal
-    direction, is moved by nothing else.
+    Weight decay of the base is left as it is, though no gradient opposes it any longer: the authors use none. With
+    `scope="tensor"` a tensor of one element, which has no orthogonal direction, is moved by nothing else.
 
     Args:
         base: The optimizer that makes the steps.
@@ -75,7 +81,7 @@ def orthograd(
     model: Parameters,
     around: Optimizer,
     *,
-    base: str = "adamw",
+    base: str = "momentum",
     rescale: bool = True,
     scope: Scope = "tensor",
     non_finite: NonFinite = "raise",

@@ -45,9 +45,10 @@ def test_ratios_of_runs_that_fall_alike():
     assert (found["hessian_max"].sel(moment="grokked") == found["hessian_max"].sel(moment="end")).all()
 
 
-def test_runs_that_did_not_grok_have_no_ratio():
+def test_runs_that_did_not_grok_are_compared_at_the_end_alone():
     found = ratios(widths(study(last=0.5))["hessian_max"])
-    assert found.isnull().all()
+    assert found.sel(moment="grokked").isnull().all()
+    assert found.sel(moment="end").values == pytest.approx([0.1] * 3)
 
 
 def test_the_way_of_a_random_walk():

@@ -83,6 +83,17 @@ def test_twenty_steps_of_the_orthogonal_gradient(rescale, scope):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
 
 
+def test_a_finite_step_lengthens_the_weights_by_its_square():
+    tensors = leaves()
+    optimizer = make_optimizer("orthograd", tensors, base="sgd", lr=0.05)
+    before = [float((t * t).sum()) for t in tensors]
+    give(tensors, 0)
+    optimizer.step()
+    for tensor, old in zip(tensors, before, strict=True):
+        step = 0.05**2 * float((tensor.grad * tensor.grad).sum())  # rescaled to the length of the gradient
+        assert float((tensor * tensor).sum()) == pytest.approx(old + step, rel=1e-12)
+
+
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", FILTERS)
 def test_around_every_base_a_killed_run_goes_on_to_the_same_bits(name, base):

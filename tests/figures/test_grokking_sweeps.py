@@ -1,0 +1,73 @@
+"""Which learning rate is best, and what is said of a method, from records made by hand."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from landscape.figures.grokking import best_place
+from landscape.figures.grokking_sweeps import said, tuned
+
+STEPS = np.array([0, 1, 10, 100, 1000])
+RATES = [0.01, 0.03, 0.1]
+
+
+def runs(first, dims, final=1.0):
+    """Runs whose test accuracy is `final` from a step on; `first` is of the shape of `dims`."""
+    first = np.asarray(first, float)
+    test = np.where(first[..., None] <= STEPS, final, 0.0)
+    accuracy = np.stack([np.ones_like(test), test], -2)
+    return xr.Dataset(
+        {
+            "accuracy": ((*dims, "split", "step"), accuracy),
+            "collapsed": ((*dims, "step"), 0.25 * test),
+            "status": ((*dims, "step"), np.ones(test.shape, int)),
+        },
+        coords={"split": ["train", "test"], "step": STEPS},
+        attrs={"threshold": 0.95, "memorised": 0.99},
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "place"),
+    [
+        ([[100, 10], [100, 10], [10, 10]], 2),
+        ([[10, 9999], [100, 1000], [1000, 1000]], 1),  # two seeds late before one early
+        ([[1000, 1000], [100, 1000], [100, 1000]], 1),  # of equal ones the first
+    ],
+)
+def test_most_seeds_come_first_then_the_earliest(first, place):
+    assert best_place(runs(first, ("rate", "seed")), "rate") == place
+
+
+def test_where_nothing_groks_the_most_accurate_is_the_best():
+    found = runs([[1, 1]] * 3, ("rate", "seed"), np.array([0.2, 0.6, 0.4])[:, None, None])
+    assert best_place(found, "rate") == 1
+
+
+def compare(tried, further, finals=1.0):
+    """Methods with the steps at which their tuning and their further runs grok."""
+    names = [f"m{number}" for number in range(len(tried))]
+    lrs = np.array([RATES] * len(names))
+    tuning = runs(tried, ("method", "rate", "seed")).assign_coords(method=names, lr=(("method", "rate"), lrs))
+    measured = runs(further, ("method", "seed"), finals)
+    best = [best_place(tuning.isel(method=one).drop_vars("lr"), "rate") for one in range(len(names))]
+    lr = lrs[np.arange(len(names)), best]
+    return tuned(tuning, measured.assign_coords(method=names, lr=("method", lr)))
+
+
+def test_the_fastest_comes_first_with_the_rate_that_was_chosen_and_where_it_lies():
+    tried = [[[1000], [100], [1000]], [[9999], [100], [10]], [[9999], [9999], [9999]]]
+    chosen = compare(tried, [[100, 100, 1000], [10, 10, 10], [9999, 9999, 9999]])
+    assert [one.name for one in chosen] == ["m1", "m0", "m2"]
+    assert [one.lr for one in chosen] == [0.1, 0.03, 0.01]
+    assert [one.settled for one in chosen] == [False, True, False]
+    assert [one.grokked for one in chosen] == [10, 100, np.inf]
+    assert said(chosen) == "m1 10; m0 100; m2 not within the budget (0 % at the end)"
+
+
+def test_those_that_do_not_grok_follow_by_their_accuracy():
+    finals = np.array([0.5, 0.9])[:, None, None]
+    chosen = compare([[[9999]] * 3] * 2, [[1, 1, 1]] * 2, finals)
+    assert [one.name for one in chosen] == ["m1", "m0"]
+    assert [one.test for one in chosen] == [0.9, 0.5]
+    assert [one.collapsed for one in chosen] == [0.225, 0.125]
