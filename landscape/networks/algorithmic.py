@@ -60,17 +60,31 @@ def modular(
         A. Power et al., Grokking, arXiv:2201.02177.
     """
     symbols = torch.arange(modulus)
+    pairs = torch.cartesian_prod(symbols, symbols)
     if operation == "divide":
         if any(modulus % k == 0 for k in range(2, math.isqrt(modulus) + 1)):
             near = next(n for n in range(modulus, 1, -1) if all(n % k for k in range(2, math.isqrt(n) + 1)))
             raise RequestError(f"data set 'modular': division needs a prime modulus, got {modulus}; take {near}")
-        pairs = torch.cartesian_prod(symbols, symbols[1:])
-        inverses = torch.tensor([0, *(pow(b, -1, modulus) for b in range(1, modulus))])
-        answers = pairs[:, 0] * inverses[pairs[:, 1]]
-    else:
-        pairs = torch.cartesian_prod(symbols, symbols)
-        answers = OPERATIONS[operation](*pairs.unbind(1))
-    return _divide("modular", pairs, answers % modulus, modulus, fraction, encoding, seed)
+        pairs = pairs[pairs[:, 1] > 0]
+    return _divide("modular", pairs, solve(pairs, operation, modulus), modulus, fraction, encoding, seed)
+
+
+def solve(pairs: Tensor, operation: str, modulus: int) -> Tensor:
+    r"""The answers :math:`c = a \circ b` of equations.
+
+    Args:
+        pairs: a and b, shape `(N, 2)`; where a quotient is asked for, b is not 0.
+        operation: One of `modular`.
+        modulus: p; a prime for `divide`.
+
+    Returns:
+        Shape `(N,)`.
+    """
+    a, b = pairs.unbind(1)
+    if operation != "divide":
+        return OPERATIONS[operation](a, b) % modulus
+    inverses = torch.tensor([0, *(pow(symbol, -1, modulus) for symbol in range(1, modulus))])
+    return a * inverses.to(b.device)[b] % modulus
 
 
 def permutations(

@@ -77,6 +77,25 @@ def test_a_network_built_by_hand_has_one_frequency(operation):
     assert found["excluded_loss"] == pytest.approx(math.log(P), rel=1e-9)
 
 
+def test_frequencies_are_those_of_the_answers_not_of_wrong_labels():
+    """The periodic network gives right answers whatever the labels, so that its restricted loss stays."""
+    settings = {"modulus": P, "operation": "divide", "encoding": "symbols"}
+    clean = Problem("quadratic", "modular", data_settings=settings).load_data(None)
+    noisy = Problem("quadratic", "modular", data_settings=settings, label_noise=0.3).load_data(None)
+    rows = torch.tensor([2**k % P for k in range(P - 1)])
+    model = quadratic(rows)
+    with torch.no_grad():  # a quotient's logarithm is the difference
+        second = model.embedding.weight.view(2, P, -1)[1]
+        second[rows] = second[rows.flip(0).roll(1)]
+    train = Objective(model, noisy.train)
+    found = Progress(P, "divide", "cross-entropy").record(
+        Look(0, model, {"train": train, "test": train.on(clean.test)})
+    )
+    assert not torch.equal(noisy.train.targets, clean.train.targets)
+    assert found["restricted_loss"] < 1e-2
+    assert found["excluded_loss"] == pytest.approx(math.log(P), rel=1e-9)
+
+
 def test_they_are_stored_along_the_runs(tmp_path):
     recipe = GrokRecipe(
         Problem("quadratic", "modular", model_settings={"width": 8}, data_settings={"modulus": 7}),

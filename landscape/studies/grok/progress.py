@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.linalg.fourier import excluded, key_frequencies, power_spectrum, powers, restricted
+from landscape.networks.algorithmic import solve
 from landscape.networks.datasets import resolve_settings
 from landscape.networks.models import MODELS
 from landscape.objective.losses import Loss, mean, per_sample, unit_of
@@ -38,9 +39,9 @@ def progress_of(recipe: GrokRecipe, run: Run, loss: str | Loss) -> list[Probe]:
     problem, settings = run.problem, resolve_settings(run.problem.data, run.problem.data_settings)
     if problem.model not in MODELS or not MODELS[problem.model].symbols or problem.data != "modular":
         return []
-    if set(FIXED) & set(recipe.sweep):
-        return []
     modulus = int(settings["modulus"])
+    if set(FIXED) & set(recipe.sweep) or modulus < 3:  # two symbols have no frequency beside the constant
+        return []
     operations = recipe.sweep.get("operation", (settings["operation"],))
     if set(PRODUCTS) & set(operations) and any(modulus % k == 0 for k in range(2, math.isqrt(modulus) + 1)):
         return []
@@ -58,7 +59,7 @@ class Progress(Probe):
 
     def __init__(self, modulus: int, operation: str, loss: Any) -> None:
         self._unit = unit_of(loss)
-        self._modulus = modulus
+        self._modulus, self._operation = modulus, operation
         self._rows = torch.tensor(powers(modulus) if operation in PRODUCTS else range(modulus))
         self._places = torch.full((modulus,), -1)
         self._places[self._rows] = torch.arange(len(self._rows))
@@ -101,15 +102,17 @@ class Progress(Probe):
 
     def _losses(self, look: Look, keys: list[int]) -> dict[str, float]:
         """The restricted loss on the test split and the excluded one on the training split."""
-        logits, targets = [], []
+        logits, targets, answers = [], [], []
         for objective in look.objectives.values():
             inputs, labels = objective.samples.inputs, objective.samples.targets
-            kept = self._places.to(labels.device)[labels] >= 0
+            true = solve(inputs, self._operation, self._modulus)  # a label may be a wrong one
+            kept = self._places.to(true.device)[true] >= 0
             with torch.no_grad():
                 logits.append(look.model(inputs[kept]))
             targets.append(labels[kept])
-        every, labels = torch.cat(logits), torch.cat(targets)
-        places, order = self._places.to(labels.device)[labels], len(self._rows)
+            answers.append(true[kept])
+        every, labels, known = torch.cat(logits), torch.cat(targets), torch.cat(answers)
+        places, order = self._places.to(known.device)[known], len(self._rows)
         first = len(targets[0])  # the training split's
         without = excluded(every, places, order, keys)[:first]
         alone = restricted(every, places, order, keys)[first:]
