@@ -21,6 +21,6 @@ EXPERIMENTS: dict[str, str] = {
     "training_descent": "Epoch-wise and sample-wise double descent of ConvNets with wrong labels (Nakkiran et al.).",
     "muon_spectrum": "Singular values of a gradient and of Muon's update, shares of the update, condition numbers.",
     "grokking": "Grokking with sharpness along the run: a slow drift to a wider minimum, or not (Power et al. 2022).",
-    "grokking_sweeps": "Steps to grok by training fraction and weight decay, and by optimizer, Grokfast among them.",
+    "grokking_sweeps": "Steps to grok by training fraction and weight decay, and by optimizer with decay and without.",
 }
 """Name of each experiment's file, with what its figure shows."""

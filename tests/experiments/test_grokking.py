@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from landscape.experiments import mechanism
 
-from landscape.figures.grokking_sweeps import tuned
+from landscape.figures.grokking_sweeps import COMPARED, compared
 from landscape.figures.widening import ratios, widths
 from landscape.sweeps import store
 
@@ -29,11 +29,14 @@ def test_runs_grok_and_are_drawn(made):
         assert node["surface"]["loss"].sizes["checkpoint"] == 2
         panels = 11
     else:
-        best = tuned(node["methods"].to_dataset().load())
-        assert np.isfinite(best[0].grokked)
-        assert best[0].lr in (0.01, 0.02)
-        panels = 2
+        (decayed,), (undecayed,) = (compared(tree, experiment.name, name) for name in COMPARED)
+        assert np.isfinite(decayed.grokked)
+        assert decayed.lr in (0.01, 0.03)
+        assert np.isinf(undecayed.grokked)
+        assert int(decayed.found["runs"]) == 2
+        assert not set(node["decayed"]["seed"].values) & set(node["decayed_tuning"]["seed"].values)
+        panels = 3
     assert len(experiment.figure(tree).axes) >= panels
     caption = experiment.caption(tree)
     assert "nan" not in caption
-    assert "not reproduced" in caption
+    assert "reproduced" in caption
