@@ -22,6 +22,6 @@ EXPERIMENTS: dict[str, str] = {
     "muon_spectrum": "Singular values of a gradient and of Muon's update, shares of the update, condition numbers.",
     "grokking": "Grokking with sharpness along the run: a slow drift to a wider minimum, or not (Power et al. 2022).",
     "grokking_progress": "Inside networks that grok: spectra, restricted and excluded loss, learning coefficients.",
-    "grokking_sweeps": "Steps to grok by training fraction and weight decay, and by optimizer, Grokfast among them.",
+    "grokking_sweeps": "Steps to grok by training fraction and weight decay, and by optimizer with decay and without.",
 }
 """Name of each experiment's file, with what its figure shows."""

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .mechanism import Options
+from .mechanism import Options, once
 
 if TYPE_CHECKING:
     import xarray
 
     from landscape.studies.study import RunningOptions
-
 
 Kept = tuple["xarray.Dataset", Sequence[str]]
 """The node of a study, and those of its variables that are kept."""
@@ -33,15 +32,13 @@ def collect(
         studies: Runs them in a folder, which stands beside the store and needn't be kept, and returns by the names of
             the new nodes what is kept.
     """
-    from landscape.sweeps import store
 
-    resumed = store.create(path, {"experiment": name, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
-    running: RunningOptions = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
-    for node, (data, names) in studies(path.with_name(f"{path.stem}-parts"), running).items():
-        keep(path, f"{name}/{node}", data, names)
-    store.finish(path)
+    def work() -> None:
+        running: RunningOptions = {"engine": options.engine, "workers": options.workers, "progress": options.progress}
+        for node, (data, names) in studies(path.with_name(f"{path.stem}-parts"), running).items():
+            keep(path, f"{name}/{node}", data, names)
+
+    once(name, recipe, path, work)
 
 
 def keep(path: Path, node: str, data: xarray.Dataset, names: Sequence[str]) -> None:

@@ -45,7 +45,7 @@ PRESETS = {
     "smoke": Recipe(
         Grid(fractions=(0.6, 0.75), weight_decays=(1.0, 3.0), seeds=2, steps=300),
         Methods((Method("AdamW", "adamw", (0.01, 0.03), {"beta2": BETA2, "weight_decay": 3.0}),), 0.75, 3.0, 1, 2, 300),
-        Methods((Method("Adam", "adam", (0.01, 0.03), {"beta2": BETA2}),), 0.75, 1.0, 1, 2, 100),
+        Methods((Method("Adam, softmax", "adam", (0.01, 0.03), {"beta2": BETA2}),), 0.75, 2.0, 1, 2, 100),
     ),
     "cpu": Recipe(),
 }
@@ -105,7 +105,7 @@ def figure(tree: xarray.DataTree) -> StyledFigure:
 
 def caption(tree: xarray.DataTree) -> str:
     """What the figure shows, in numbers."""
-    from landscape.figures.grokking_sweeps import sweeps_caption
+    from landscape.figures.grokking_claims import sweeps_caption
 
     return sweeps_caption(tree, NODE)
 

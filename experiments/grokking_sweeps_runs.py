@@ -146,7 +146,7 @@ UNDECAYED = Methods(
         Method("Adam, StableMax", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}, STABLEMAX),
         Method("Grokfast Adam, StableMax", "grokfast", (0.003, 0.01, 0.03), around_adamw(0.0), STABLEMAX),
         Method("⊥ Adam, softmax", "orthograd", (0.003, 0.01, 0.03), around_adamw(0.0)),
-        Method("with decay 1: AdamW", "adamw", (0.01, 0.03, 0.1), {"beta2": BETA2, "weight_decay": 1.0}),
+        Method("with decay 1: AdamW", "adamw", (0.03, 0.1, 0.3), {"beta2": BETA2, "weight_decay": 1.0}),
     ),
     fraction=0.75,
     init_scale=2.0,

@@ -98,6 +98,21 @@ class Experiment:
         return None
 
 
+def once(name: str, recipe: Any, path: Path, work: Callable[[], None]) -> None:
+    """Fill the store of an experiment; a finished one is left alone.
+
+    Args:
+        name: The experiment's.
+        recipe: Its recipe.
+        path: The store.
+        work: Fills it, going on from what it holds already.
+    """
+    resumed = store.create(path, {"experiment": name, "recipe": recipe}, kind="experiment")
+    if not (resumed and store.attributes(path)["complete"]):
+        work()
+        store.finish(path)
+
+
 def load(name: str) -> Experiment:
     """An experiment by name.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .mechanism import Options
+from .mechanism import Options, once
 
 if TYPE_CHECKING:
     from landscape.sweeps.schema import Sweep
@@ -30,18 +30,10 @@ def compute(
         sweeps: Makes them, if there is anything to compute.
         describe: What the progress counts.
     """
-    from landscape.sweeps import store
     from landscape.sweeps.sweep import run
 
-    resumed = store.create(path, {"experiment": name, "recipe": recipe}, kind="experiment")
-    if resumed and store.attributes(path)["complete"]:
-        return
-    run(
-        path,
-        list(sweeps()),
-        engine=options.engine,
-        workers=options.workers,
-        progress=options.progress,
-        describe=describe,
-    )
-    store.finish(path)
+    def work() -> None:
+        engine, workers, progress = options.engine, options.workers, options.progress
+        run(path, list(sweeps()), engine=engine, workers=workers, progress=progress, describe=describe)
+
+    once(name, recipe, path, work)

@@ -150,35 +150,3 @@ def methods_axes(axes: Axes, chosen: list[Tuned]) -> None:
     axes.set(xscale="log", xlabel="steps", yticks=range(len(chosen)), yticklabels=names)
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def sweeps_caption(tree: xr.DataTree, node: str) -> str:
-    """What the figure shows, with the store's own figures."""
-    grid, *both = (dataset(tree, f"{node}/{name}").load() for name in ("grid", *COMPARED))
-    events = over_seeds(milestones(grid))
-    need = []
-    for decay in grid["weight_decay"].values:
-        one = events.sel(weight_decay=decay)
-        enough = one["fraction"].values[(one["grokked"] == one["runs"]).values]
-        need.append(f"{decay:g}: {enough.min():g}" if enough.size else f"{decay:g}: none")
-    budgets = ", ".join(f"{int(one['step'].max())}" for one in (grid, *both))
-    decayed, undecayed = (compared(tree, node, name) for name in COMPARED)
-    tuning = dataset(tree, f"{node}/{COMPARED[0]}_tuning")
-    return (
-        "Quadratic network on addition mod 31, full batch; medians over seeds with 95 % bootstrap intervals, "
-        f"{grid.sizes['seed']} seeds left and {both[0].sizes['seed']} right, budgets of {budgets} steps. Left: smallest "
-        f"fraction with which all seeds grokked, by weight decay, {', '.join(need)}. Right: steps to 95 % test accuracy, "
-        f"with weight decay, {said(decayed)}; without, {said(undecayed)}. Learning rates are half a decade apart and "
-        f"chosen on {tuning.sizes['seed']} other seeds (*: the best is the last or first of those tried). Power et al. "
-        "found that weight decay more than halves the data that is needed; within these budgets only the order is seen. "
-    )
-
-
-def said(chosen: list[Tuned]) -> str:
-    """Each method with its median step, or how far it got."""
-    return "; ".join(
-        f"{one.name} {one.grokked:.0f}"
-        if np.isfinite(one.grokked)
-        else f"{one.name} not within the budget ({100 * one.test:.0f} % at the end)"
-        for one in chosen
-    )

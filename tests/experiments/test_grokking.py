@@ -6,7 +6,7 @@ import xarray as xr
 from landscape.experiments import mechanism
 
 from landscape.figures.grokking_progress import halved
-from landscape.figures.grokking_sweeps import tuned
+from landscape.figures.grokking_sweeps import COMPARED, compared
 from landscape.figures.widening import ratios, widths
 from landscape.sweeps import store
 
@@ -36,14 +36,17 @@ def test_runs_grok_and_are_drawn(made):
         assert np.isfinite(node["quadratic"]["local_learning_coefficient"].isel(seed=0)).all()
         panels = 8
     else:
-        best = tuned(node["methods"].to_dataset().load())
-        assert np.isfinite(best[0].grokked)
-        assert best[0].lr in (0.01, 0.02)
-        panels = 2
+        (decayed,), (undecayed,) = (compared(tree, experiment.name, name) for name in COMPARED)
+        assert np.isfinite(decayed.grokked)
+        assert decayed.lr in (0.01, 0.03)
+        assert np.isinf(undecayed.grokked)
+        assert int(decayed.found["runs"]) == 2
+        assert not set(node["decayed"]["seed"].values) & set(node["decayed_tuning"]["seed"].values)
+        panels = 3
     assert len(experiment.figure(tree).axes) >= panels
     caption = experiment.caption(tree)
     assert "nan" not in caption
-    assert ("not reproduced" in caption) == (experiment.name != "grokking_progress")
+    assert ("reproduced" in caption) == (experiment.name != "grokking_progress")
 
 
 def test_halfway_on_a_log_scale():
