@@ -25,7 +25,7 @@ from landscape.networks.training import Trained, TrainingRecipe, check_machine, 
 from landscape.objective.losses import Loss
 from landscape.objective.module import apply_module, copy_module, preserved_rng
 from landscape.objective.objective import Objective
-from landscape.optimizers.registry import make_optimizer, takes_full_batch
+from landscape.optimizers.registry import make_optimizer
 from landscape.studies.network import Network
 from landscape.studies.sharpness.along import MeasureRecorder
 from landscape.studies.sharpness.recipe import SharpnessRecipe
@@ -102,7 +102,6 @@ def train_to_files(
     loss = problem.find_loss(data)
     check_training(model, data, loss, recipe, device)
     check_machine(recipe, torch.device(device), ranks)
-    _check_single(model, data, recipe)
     along = _recorder(model, data, loss, recipe, device, measures, measure_every)
     contents = {
         "problem": problem.recipe(),
@@ -176,13 +175,34 @@ def train_to_files(
     return TrainedFiles(out, history_path, fresh=True)
 
 
-def check_training(model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRecipe, device: str) -> None:
-    """Try everything on a few samples, so that a wrong request ends before anything is written."""
+def check_training(
+    model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRecipe, device: str, fewest: int | None = None
+) -> None:
+    """Try everything on a few samples, so that a wrong request ends before anything is written.
+
+    Args:
+        model: The network.
+        data: Its data.
+        loss: Name of the loss, or the function.
+        recipe: How it will be trained.
+        device: Where.
+        fewest: The smallest number of samples that it will be trained on; None for all.
+
+    Raises:
+        RequestError: If the request is wrong.
+    """
     objective = Objective(model, data.train, loss, device=device)
     for split in data.splits.values():
         objective.on(split).check()
     make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)
     augment(recipe.augmentation, data.train[:2].inputs, torch.Generator())
+    sizes = (
+        recipe.batches(fewest or len(data.train)).batch_size,
+        recipe.micro_batch_size,
+        recipe.hyperparameters.get("m"),
+    )
+    if 1 in sizes:
+        check_single(model, data)
 
 
 def _recorder(
@@ -205,11 +225,12 @@ def _recorder(
     return recorder
 
 
-def _check_single(model: nn.Module, data: DataSet, recipe: TrainingRecipe) -> None:
-    """Try a batch of one sample where the recipe asks for such: BatchNorm has no statistics of it."""
-    whole = len(data.train) if takes_full_batch(recipe.optimizer, recipe.hyperparameters) else recipe.batch_size
-    if 1 not in (whole, recipe.micro_batch_size, recipe.hyperparameters.get("m")):
-        return
+def check_single(model: nn.Module, data: DataSet) -> None:
+    """Try a batch of one sample: BatchNorm has no statistics of it.
+
+    Raises:
+        RequestError: If the model can't train on it.
+    """
     with preserved_rng(torch.device("cpu"), 0), torch.no_grad():
         try:
             apply_module(copy_module(model).train(), data.train[:1].inputs)

@@ -54,6 +54,12 @@ def test_a_sweep_is_stored_summarised_and_drawn(run, work, request_):
     assert Path("d.pdf").stat().st_size > 5000
 
 
+def test_complexity_is_drawn(run, work):
+    assert run(*WIDTH, "--complexity", *SERIAL).status == 0
+    shown = run("show", "d.zarr", "--figure", "d.png")
+    assert (shown.status, shown.err) == (0, "drawn: d.png\n")
+
+
 def test_options_reach_the_recipe(run, work):
     options = ("--reuse", "--measure", "hessian_max,hessian_trace", "--repetitions", 2, "--seed", 3, "--epsilon", 0.2)
     assert run(*WIDTH, *options, "--optimizer", "sgd", "--set", "lr=0.05", *SERIAL).status == 0
@@ -114,9 +120,13 @@ def test_pictures_of_polynomials_and_features(run, work):
         ((*WIDTH, "--measure", "hessian_mix"), "did you mean 'hessian_max'?"),
         ((*WIDTH, "--model", "softmax"), "no setting 'width'"),
         ((*WIDTH, "--noise", "2"), "[0, 1]"),
+        ((*WIDTH, "--model", "convnet", "--batch-size", 1), "batches of a single sample"),
+        ((*WIDTH, "--model", "convnet", "--samples", 1), "batches of a single sample"),
+        ((*WIDTH, "--augmentation", "flip", "--data", "modular"), "needs images"),
         ((*WIDTH, "--epochs", "3"), "epochs or by steps"),
         ((*EPOCH, "--epochs", "3,1"), "must increase"),
         ((*SAMPLES, "--samples", "10,9000"), "9000 training samples"),
+        (("descent", "samples", "--model", "convnet", "--samples", "1,9"), "batches of a single sample"),
         (("descent", "depth"), "depth"),
     ],
 )

@@ -168,6 +168,24 @@ def test_the_search_finds_the_bound(bound, start):
     assert len(set(asked)) == len(asked)
 
 
+def test_the_search_asks_for_no_less_than_it_may():
+    asked = []
+    assert largest(lambda count: bool(asked.append(count)), 8, 100, least=2) == 0
+    assert asked == [8, 4, 2]
+    assert largest(lambda count: count <= 2, 8, 100, least=2) == 2
+
+
+def test_batchnorm_has_no_complexity_of_one_sample(tmp_path):
+    """A network that fits nothing is asked down to two samples, the fewest that it can be trained on."""
+    training = replace(SHORT, steps=1, hyperparameters={"lr": 1e-9})
+    settings = {**COMMON, "noise": (0.0,), "samples": 8, "test_samples": 8, "training": training, "epsilon": 1e-6}
+    data = compute(
+        tmp_path, WidthRecipe(problem=Problem("convnet", "digits"), widths=(1,), complexity=True, **settings)
+    )
+    assert data["complexity"].item() == 0
+    assert data.attrs["samples"] == 8
+
+
 def test_complexity_is_what_the_search_finds(tmp_path):
     recipe = WidthRecipe(problem=MLP, widths=(2, 16), complexity=True, **{**COMMON, "noise": (0.0,), "samples": 40})
     data = compute(tmp_path, replace(recipe, training=replace(SHORT, steps=60)))

@@ -77,6 +77,11 @@ class SamplesRecipe(NetworkRecipe):
         return self.sizes
 
     @property
+    def least_samples(self) -> int:
+        """The smallest training set."""
+        return self.sizes[0]
+
+    @property
     def axis(self) -> str:
         """What a capacity counts."""
         return "training samples"

@@ -15,7 +15,6 @@ from landscape.networks.datasets import DataSet
 from landscape.networks.problem import Problem
 from landscape.networks.training import TrainingRecipe
 from landscape.objective.objective import Objective
-from landscape.optimizers.registry import make_optimizer
 from landscape.studies.descent.recipe import (
     NODE,
     SPLITS,
@@ -26,6 +25,7 @@ from landscape.studies.descent.recipe import (
     check_levels,
     check_samples,
 )
+from landscape.studies.train import check_training
 from landscape.sweeps.recipe import entries
 from landscape.sweeps.schema import Sweep, Variable
 
@@ -87,6 +87,11 @@ class NetworkRecipe(Recipe):
         return self.samples
 
     @property
+    def least_samples(self) -> int:
+        """The smallest training set."""
+        return self.samples
+
+    @property
     def together(self) -> bool:
         """Whether one task computes all capacities, because they follow from each other."""
         return False
@@ -114,13 +119,12 @@ class NetworkRecipe(Recipe):
         return self.capacities[:1]
 
     def _try(self, problem: Problem, data: DataSet, device: str) -> int:
-        """Evaluate and differentiate a network on two samples; returns its number of parameters."""
-        model = problem.build_model(data)
-        objective = Objective(model, data.train[:2], problem.find_loss(data), device=device)
-        objective.check()
+        """Try a training on a few samples; returns the network's number of parameters."""
+        model, loss = problem.build_model(data), problem.find_loss(data)
+        check_training(model, data, loss, self.training, device, fewest=self.least_samples)
+        objective = Objective(model, data.train, loss, device=device)
         if "error" not in objective.metrics:
             raise RequestError("the loss has no error beside it: use square or cross-entropy")
-        make_optimizer(self.training.optimizer, model, **self.training.hyperparameters)
         return objective.num_parameters
 
     @abstractmethod
@@ -159,6 +163,7 @@ class NetworkRecipe(Recipe):
                 "threshold": self.threshold(parameters, data.num_outputs),
                 "threshold_name": "parameters = samples × outputs",
                 "epsilon": self.epsilon,
+                "samples": self.samples,
                 "parameters": parameters[0] if len(parameters) == 1 else None,
             },
         )

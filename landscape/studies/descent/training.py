@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.errors import RequestError
 from landscape.measures.registry import measure
 from landscape.networks.datasets import DataSet
 from landscape.networks.loop import Resume
@@ -30,6 +31,7 @@ from landscape.studies.descent.supervision import subset
 from landscape.studies.descent.width import WidthRecipe
 from landscape.studies.journal import FileJournal
 from landscape.studies.sharpness.evaluation import MEASURES_SEED
+from landscape.studies.train import check_single
 from landscape.sweeps.recipe import recipe_hash
 
 Values = dict[str, float]
@@ -222,7 +224,12 @@ class Runs:
 
             return float(journal(compute)["error"]) < recipe.epsilon
 
-        return float(largest(fits, recipe.samples, len(self.data.train)))
+        try:
+            check_single(recipe.problem_at(capacity).build_model(self.data), self.data)
+            least = 1
+        except RequestError:
+            least = 2
+        return float(largest(fits, recipe.samples, len(self.data.train), least))
 
     @staticmethod
     def _norm(model: nn.Module) -> float:
