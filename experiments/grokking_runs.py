@@ -95,8 +95,8 @@ class Attention:
     lr: float = 1e-3
     warmup: int = 10
     seeds: int = 8
-    weight_decays: tuple[float, ...] = (0.3, 0.5, 1.0, 2.0)
-    steps: tuple[int, ...] = (12_000, 8000, 3500, 2000)
+    weight_decays: tuple[float, ...] = (0.3, 1.0, 2.0)
+    steps: tuple[int, ...] = (12_000, 5000, 2000)
     records: int = 60
     measure_every: int = 3
     sketch: int = 32
