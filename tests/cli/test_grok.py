@@ -40,6 +40,13 @@ def test_sweep_store_and_figures(run, folder):
     for name, picture in (("a.png", "all"), ("m.pdf", "milestones")):
         drawn = run("show", "g.zarr", "--figure", name, "--picture", picture)
         assert drawn.status == 0, drawn.err
+    assert run("show", "g.zarr", "--figure", "p.svg", "--picture", "progress", "--at", "weight_decay=1").status == 0
+    for at, words in (("lr=1", "unknown setting of the sweep 'lr'"), ("seed=9", "no run has seed 9: choose 0, 1")):
+        refused = run("show", "g.zarr", "--figure", "no.png", "--picture", "progress", "--at", at)
+        assert (refused.status, refused.err.count("\n")) == (2, 1)
+        assert words in refused.err
+    assert "add --figure FILE" in run("show", "g.zarr", "--at", "seed=0").err
+    assert not Path("no.png").exists()
     assert list(folder.glob(".*")) == []
 
 
