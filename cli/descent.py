@@ -74,6 +74,7 @@ training = options.combined(
     click.option("--schedule", metavar="NAME", help="Learning-rate schedule: constant, cosine or piecewise."),
     click.option("--augmentation", metavar="NAME", help="none, crop, flip or crop-flip."),
     number("--epsilon", 0.1, "Training error below which a network counts as interpolating."),
+    options.autosave,
 )
 length = options.combined(
     click.option("--epochs", type=int, metavar="N", help="Passes over the data."),
@@ -239,6 +240,7 @@ def _compute(given: dict[str, Any], kind: type[Recipe], axis: str = "capacities"
 
     out, as_json, capacities = given.pop("out"), given.pop("as_json"), given.pop("capacities")
     where = {name: given.pop(name) for name in RUNNING if name in given}
+    autosave = {"autosave_seconds": given.pop("autosave")} if "autosave" in given else {}
     settings = {name: value for name, value in given.items() if value is not None}
     recipe = kind(**settings, **({} if capacities is None else {axis: capacities}))
-    options.tell(compute(recipe, out, **options.run_options(where)), out, as_json)
+    options.tell(compute(recipe, out, **autosave, **options.run_options(where)), out, as_json)

@@ -127,6 +127,7 @@ def test_pictures_of_polynomials_and_features(run, work):
         ((*EPOCH, "--epochs", "3,1"), "must increase"),
         ((*SAMPLES, "--samples", "10,9000"), "9000 training samples"),
         (("descent", "samples", "--model", "convnet", "--samples", "1,9"), "batches of a single sample"),
+        ((*EPOCH, "--autosave", "-1"), "at least 0 seconds"),
         (("descent", "depth"), "depth"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def descent(
-    recipe: Recipe, out: Path | str, *, data_dir: Path | None = None, **options: Unpack[RunningOptions]
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    data_dir: Path | None = None,
+    autosave_seconds: float = 20.0,
+    **options: Unpack[RunningOptions],
 ) -> xarray.DataTree:
     """Sweep a capacity and store train and test risk along it.
 
@@ -21,6 +27,7 @@ def descent(
         recipe: What to compute: `PolynomialRecipe`, `FeaturesRecipe`, `WidthRecipe`, `EpochRecipe` or `SamplesRecipe`.
         out: The store to write. One of the same recipe is resumed.
         data_dir: First place to look for data files.
+        autosave_seconds: Time between saves of a training's state, from which a killed one goes on.
         **options: `device`, `engine` and so on: see `landscape.studies.study.RunningOptions`.
 
     Returns:
@@ -31,7 +38,7 @@ def descent(
         WorkError: If the work failed; what was done is stored.
     """
     running = Running(**options)
-    return DescentStudy(recipe.prepare(data_dir, running.device), running).compute(out)
+    return DescentStudy(recipe.prepare(data_dir, running.device), autosave_seconds, running).compute(out)
 
 
 class DescentStudy(Study):
@@ -39,14 +46,15 @@ class DescentStudy(Study):
 
     Args:
         prepared: The request, checked.
+        autosave_seconds: Time between saves of a training's state.
         running: Where and how it runs.
     """
 
     kind = NODE
 
-    def __init__(self, prepared: Prepared, running: Running) -> None:
+    def __init__(self, prepared: Prepared, autosave_seconds: float, running: Running) -> None:
         super().__init__(running)
-        self.prepared = prepared
+        self.prepared, self.autosave_seconds = prepared, autosave_seconds
 
     def recipe(self) -> dict[str, Any]:
         """Everything that the result depends on."""
@@ -54,4 +62,6 @@ class DescentStudy(Study):
 
     def run(self, path: Path) -> None:
         """Compute what the store lacks."""
-        self.running.run(path, self.prepared.sweeps, describe=NODE)
+        autosave = {"autosave_seconds": self.autosave_seconds}
+        sweeps = [replace(sweep, arguments={**sweep.arguments, **autosave}) for sweep in self.prepared.sweeps]
+        self.running.run(path, sweeps, describe=NODE)

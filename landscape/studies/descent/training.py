@@ -43,14 +43,15 @@ def network_evaluator(arguments: Mapping[str, Any]) -> Evaluate:
     """Train networks and evaluate them.
 
     Args:
-        arguments: The `recipe`, `data_dir`, `device`, and the names of the `variables` that are stored.
+        arguments: The `recipe`, `data_dir`, `device`, `autosave_seconds`, and the names of the `variables` that are
+            stored.
     """
     recipe: NetworkRecipe = arguments["recipe"]
     names = arguments["variables"]
     data = recipe.problem.load_data(arguments["data_dir"])
     if recipe.test_samples is not None and data.test is not None:
         data = replace(data, test=replace(data, train=data.test).subset(recipe.test_samples).train)
-    runs = Runs(recipe, data, arguments["device"])
+    runs = Runs(recipe, data, arguments["device"], arguments["autosave_seconds"])
 
     def evaluate(coordinates: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
         (seed,), (noise,) = coordinates["seed"], coordinates["noise"]
@@ -72,10 +73,11 @@ class Runs:
         recipe: What to compute.
         data: All training samples, and the test samples to use.
         device: Where to train.
+        autosave_seconds: Time between saves of a training's state.
     """
 
-    def __init__(self, recipe: NetworkRecipe, data: DataSet, device: str) -> None:
-        self.recipe, self.data, self.device = recipe, data, device
+    def __init__(self, recipe: NetworkRecipe, data: DataSet, device: str, autosave_seconds: float) -> None:
+        self.recipe, self.data, self.device, self.autosave_seconds = recipe, data, device, autosave_seconds
         self.loss = recipe.problem.find_loss(data)
 
     def at(self, capacities: list[int], seed: int, noise: float, task: Any) -> list[Values]:
@@ -143,11 +145,7 @@ class Runs:
         """Train on so many samples; a killed training goes on."""
         training = replace(self.recipe.training, seed=seed)
         signature = recipe_hash({"training": training.recipe(), "count": count, "noise": noise})
-        resume = Resume(
-            scratch.with_name(f"{scratch.name}-run"),
-            signature,
-            float(os.environ.get("LANDSCAPE_AUTOSAVE_SECONDS", 20)),
-        )
+        resume = Resume(scratch.with_name(f"{scratch.name}-run"), signature, self.autosave_seconds)
         trained = train(
             model,
             self._data(count, seed, noise),
