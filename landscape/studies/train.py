@@ -20,15 +20,12 @@ from landscape.networks.loop import Resume
 from landscape.networks.parallel import ALONE, Ranks
 from landscape.networks.problem import Problem
 from landscape.networks.progress import TrainingBar
-from landscape.networks.sampling import augment
 from landscape.networks.training import Trained, TrainingRecipe, check_machine, train
 from landscape.objective.losses import Loss
-from landscape.objective.module import apply_module, copy_module, preserved_rng
-from landscape.objective.objective import Objective
-from landscape.optimizers.registry import make_optimizer
 from landscape.studies.network import Network
 from landscape.studies.sharpness.along import MeasureRecorder
 from landscape.studies.sharpness.recipe import SharpnessRecipe
+from landscape.studies.trial import check_training
 from landscape.sweeps import store
 from landscape.sweeps.recipe import environment, recipe_hash
 from landscape.sweeps.schema import Variable
@@ -175,36 +172,6 @@ def train_to_files(
     return TrainedFiles(out, history_path, fresh=True)
 
 
-def check_training(
-    model: nn.Module, data: DataSet, loss: str | Loss, recipe: TrainingRecipe, device: str, fewest: int | None = None
-) -> None:
-    """Try everything on a few samples, so that a wrong request ends before anything is written.
-
-    Args:
-        model: The network.
-        data: Its data.
-        loss: Name of the loss, or the function.
-        recipe: How it will be trained.
-        device: Where.
-        fewest: The smallest number of samples that it will be trained on; None for all.
-
-    Raises:
-        RequestError: If the request is wrong.
-    """
-    objective = Objective(model, data.train, loss, device=device)
-    for split in data.splits.values():
-        objective.on(split).check()
-    make_optimizer(recipe.optimizer, model, **recipe.hyperparameters)
-    augment(recipe.augmentation, data.train[:2].inputs, torch.Generator())
-    sizes = (
-        recipe.batches(fewest or len(data.train)).batch_size,
-        recipe.micro_batch_size,
-        recipe.hyperparameters.get("m"),
-    )
-    if 1 in sizes:
-        check_single(model, data)
-
-
 def _recorder(
     model: nn.Module,
     data: DataSet,
@@ -223,19 +190,6 @@ def _recorder(
     )
     recorder.check()
     return recorder
-
-
-def check_single(model: nn.Module, data: DataSet) -> None:
-    """Try a batch of one sample: BatchNorm has no statistics of it.
-
-    Raises:
-        RequestError: If the model can't train on it.
-    """
-    with preserved_rng(torch.device("cpu"), 0), torch.no_grad():
-        try:
-            apply_module(copy_module(model).train(), data.train[:1].inputs)
-        except RequestError as error:
-            raise RequestError(f"batches of a single sample: {error}; choose at least 2") from error
 
 
 def _finished(out: Path, history: Path, signature: str, overwrite: bool) -> bool:

@@ -25,7 +25,7 @@ from landscape.studies.descent.recipe import (
     check_levels,
     check_samples,
 )
-from landscape.studies.train import check_training
+from landscape.studies.trial import check_training
 from landscape.sweeps.recipe import entries
 from landscape.sweeps.schema import Sweep, Variable
 

@@ -31,7 +31,7 @@ from landscape.studies.descent.supervision import subset
 from landscape.studies.descent.width import WidthRecipe
 from landscape.studies.journal import FileJournal
 from landscape.studies.sharpness.evaluation import MEASURES_SEED
-from landscape.studies.train import check_single
+from landscape.studies.trial import check_single
 from landscape.sweeps.recipe import recipe_hash
 
 Values = dict[str, float]

@@ -19,7 +19,8 @@ from landscape.studies.grok.probes import STEP, Probe, Quantity
 from landscape.studies.grok.recipe import GrokRecipe, Value
 from landscape.studies.grok.runs import Run, make_run, place, set_as
 from landscape.studies.study import Running, RunningOptions, Study
-from landscape.studies.train import check_training, prepare_folder
+from landscape.studies.train import prepare_folder
+from landscape.studies.trial import check_training
 from landscape.sweeps.recipe import environment, recipe_hash
 from landscape.sweeps.schema import Sweep, Variable
 
