@@ -18,8 +18,13 @@ def widths_caption(tree: xr.DataTree, node: str) -> str:
     between = dataset(tree, f"{node}/between").load().isel(pair=0)
     barrier = {str(c): float(between["barrier"].sel(curve=c, split="train")) for c in between["curve"].values}
     heights = ", ".join(f"{look(c).label} {value:.2g}" for c, value in barrier.items())
-    said = [_said(one) for one in groups]
-    lower = [one for one in groups if ratios(widths(one.runs)["hessian_max"]).sel(moment="end", bound="high") < 1]
+    all_groups = list(groups)
+    said = [_said(one) for one in all_groups]
+    ends = [{key: ratios(values).sel(moment="end") for key, values in widths(one.runs).items()} for one in all_groups]
+    lower = sum(bool(one["hessian_max"].sel(bound="high") < 1) for one in ends)
+    steeper = sum(bool(one["over_loss"].sel(bound="low") > 1) for one in ends)
+    walks = {one.name: float(paths(one.runs)["exponent"].mean()) for one in all_groups}
+    nearest = sorted((abs(value - 1), name) for name, value in walks.items() if np.isfinite(value))[:1]
     looked_at = float(dataset(tree, f"{node}/surface").attrs["weight_decay"])
     collapsed = max(float(one.runs["collapsed"].max()) for one in groups.of["transformer"])
     return (
@@ -31,9 +36,10 @@ def widths_caption(tree: xr.DataTree, node: str) -> str:
         f"them (barrier in nats: {heights}). In numbers, from memorisation to the end, 95 % intervals. "
         + ". ".join(said)
         + f". The lecture's drift to a wider minimum: λmax ends below its value at memorisation, interval and all, for "
-        f"{len(lower)} of these {len(list(groups))} settings; λmax over the loss says how much of that is more than "
-        "the loss's own fall. Its random walk would have exponent 1 and cosine 0. "
-        f"In float32 up to {100 * collapsed:.0f} % of a transformer's training losses have rounded to 0 (softmax "
+        f"{lower} of these {len(all_groups)} settings, but λmax over the loss ends above it for {steeper}, where the "
+        "minimum widens no more than the loss falls. Its random walk would have exponent 1 and cosine 0; "
+        + "".join(f"nearest to it comes the {name} with {walks[name]:.2f}. " for _, name in nearest)
+        + f"In float32 up to {100 * collapsed:.0f} % of a transformer's training losses have rounded to 0 (softmax "
         f"collapse). Power et al. trained a two-layer transformer on division mod 97 from half of the table, which "
         f"memorised before 10³ steps and generalised after 10⁵. {_plateau(groups)} Their network and operation "
         "were not reproduced here."
