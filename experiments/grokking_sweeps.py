@@ -81,20 +81,21 @@ def compare(methods: Methods, parts: Path, running: RunningOptions) -> tuple[xar
     from landscape.figures.grokking import best_place
     from landscape.studies.grok import grok
 
-    tuning, measured, rates = [], [], []
+    tuning, measured, chosen = [], [], []
     for number, method in enumerate(methods.methods):
         tried = grok(methods.tuning(method), parts / f"tuning-{number}.zarr", **running)["grok"].to_dataset()
         best = method.lrs[best_place(tried, "lr")]
         runs = grok(methods.measured(method, best), parts / f"measured-{number}.zarr", **running)["grok"].to_dataset()
-        tuning.append(tried[list(KEPT)].drop_vars("lr").rename(lr="rate").assign_coords(lr=("rate", list(method.lrs))))
+        tuning.append(tried[list(KEPT)].drop_vars("lr").rename(lr="rate"))
         measured.append(runs[list(KEPT)].isel(lr=0, drop=True))
-        rates.append(best)
+        chosen.append(best)
     names = [method.name for method in methods.methods]
     both = [xarray.concat(some, "method", combine_attrs="override", join="exact") for some in (tuning, measured)]
     for one in both:
         one.attrs |= {"fraction": methods.fraction, "init_scale": methods.init_scale}
     first, second = (one.assign_coords(method=names) for one in both)
-    return first, second.assign_coords(lr=("method", rates))
+    rates = [list(method.lrs) for method in methods.methods]
+    return first.assign_coords(lr=(("method", "rate"), rates)), second.assign_coords(lr=("method", chosen))
 
 
 def figure(tree: xarray.DataTree) -> StyledFigure:

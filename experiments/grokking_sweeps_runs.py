@@ -126,11 +126,6 @@ DECAYED = Methods(
         Method("AdamW", "adamw", (0.01, 0.03, 0.1, 0.3), {"beta2": BETA2, "weight_decay": 1.0}),
         Method("Grokfast AdamW", "grokfast", (0.01, 0.03, 0.1, 0.3), around_adamw(1.0)),
         Method("SAM AdamW", "sam", (0.01, 0.03, 0.1, 0.3), around_adamw(1.0, rho=0.05)),
-        Method("⊥ AdamW", "orthograd", (0.003, 0.01, 0.03, 0.1), around_adamw(1.0)),
-        Method("⊥ AdamW, no decay", "orthograd", (0.001, 0.003, 0.01, 0.03), around_adamw(0.0)),
-        Method(
-            "Muon", "muon", (0.03, 0.1, 0.3, 1.0), {"hidden": "weight", "scale": "match_rms_adamw", "weight_decay": 1.0}
-        ),
     ),
     fraction=0.5,
     init_scale=3.0,
@@ -138,13 +133,13 @@ DECAYED = Methods(
     seeds=5,
     steps=1200,
 )
-"""By optimizer at equal weight decay; the orthogonal gradient, which nothing else opposes decay with, also without."""
+"""By optimizer at equal weight decay; not the orthogonal gradient, under which nothing opposes a decay."""
 UNDECAYED = Methods(
     (
         Method("Adam, softmax", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}),
         Method("Adam, softmax in float64", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}, precision="float64"),
         Method("Adam, StableMax", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}, STABLEMAX),
-        Method("Grokfast Adam, StableMax", "grokfast", (0.003, 0.01, 0.03), around_adamw(0.0), STABLEMAX),
+        Method("Grokfast Adam, StableMax", "grokfast", (0.001, 0.003, 0.01), around_adamw(0.0), STABLEMAX),
         Method("⊥ Adam, softmax", "orthograd", (0.003, 0.01, 0.03), around_adamw(0.0)),
         Method("with decay 1: AdamW", "adamw", (0.03, 0.1, 0.3), {"beta2": BETA2, "weight_decay": 1.0}),
     ),

@@ -88,10 +88,11 @@ def _collapse(undecayed: Mapping[str, Tuned]) -> Iterator[str]:
     """What becomes of softmax and of StableMax."""
     if softmax := undecayed.get("Adam, softmax"):
         borne_out = np.isinf(softmax.grokked) and softmax.collapsed > 0.5
-        yield (
-            f"Adam's softmax collapses in float32 and never groks ({verdict(borne_out)}: up to "
-            f"{100 * softmax.collapsed:.0f} % of the samples with a loss of exactly 0)"
-        )
+        words = f"{verdict(borne_out)}: up to {100 * softmax.collapsed:.0f} % of the samples with a loss of exactly 0"
+        double = undecayed.get("Adam, softmax in float64")
+        if double and np.isinf(double.grokked):  # so that it isn't the collapse which keeps float32 from grokking
+            words += f"; but float64, with {100 * double.collapsed:.0f} %, doesn't grok within the budget either"
+        yield f"Adam's softmax collapses in float32 and never groks ({words})"
     if stable := undecayed.get("Adam, StableMax"):
         yield f"StableMax groks ({verdict(np.isfinite(stable.grokked))})"
 

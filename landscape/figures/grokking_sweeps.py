@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from landscape.figures.analysis import dataset
 from landscape.figures.grokking import best_place, milestones, over_seeds
@@ -89,12 +90,19 @@ def sweeps_figure(tree: xr.DataTree, node: str) -> StyledFigure:
         node: Its node, with `grid`, `decayed`, `undecayed` and their tuning below it.
     """
     figure = new_figure(PAGE, 4.2)
-    panels = figure.subplot_mosaic([["grid", one] for one in COMPARED], width_ratios=(1, 0.95))
+    chosen = {name: compared(tree, node, name) for name in COMPARED}
+    panels = figure.subplot_mosaic(
+        [["grid", one] for one in COMPARED], width_ratios=(1, 0.95), height_ratios=[len(one) for one in chosen.values()]
+    )
     grid_axes(panels["grid"], dataset(tree, f"{node}/grid").load())
-    for name, title in zip(COMPARED, ("with weight decay", "without weight decay"), strict=True):
+    for name, title in zip(COMPARED, ("with decay", "without decay"), strict=True):
         attrs = dataset(tree, f"{node}/{name}").attrs
-        methods_axes(panels[name], compared(tree, node, name))
-        panels[name].set_title(f"{title}: share {attrs['fraction']:g}, initial scale {attrs['init_scale']:g}")
+        methods_axes(panels[name], chosen[name])
+        panels[name].set_title(f"{title} (share {attrs['fraction']:g}, scale {attrs['init_scale']:g})")
+    above, below = (panels[name] for name in COMPARED)
+    above.sharex(below)
+    above.tick_params(labelbottom=False)
+    above.set_xlabel("")
     handles = [
         Line2D([], [], color="0.3", marker=mark, ls="none", ms=3.6, label=name) for mark, name in EVENTS.values()
     ]
@@ -125,7 +133,7 @@ def grid_axes(axes: Axes, grid: xr.Dataset) -> None:
     axes.minorticks_off()
     top = axes.get_ylim()[1]
     axes.set_ylim(top=1.8 * top)  # room for the legend above the slowest runs
-    axes.legend(loc="upper right", ncols=len(decays), columnspacing=1.0)
+    axes.legend(loc="upper right", ncols=len(decays), columnspacing=0.8, handlelength=1.2)
     axes.set_title("AdamW, by training fraction and weight decay")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -148,5 +156,6 @@ def methods_axes(axes: Axes, chosen: list[Tuned]) -> None:
                           ha="right", va="center", fontsize="x-small")  # fmt: skip
     names = [f"{one.name} (lr {one.lr:g}{'' if one.settled or np.isinf(one.grokked) else '*'})" for one in chosen]
     axes.set(xscale="log", xlabel="steps", yticks=range(len(chosen)), yticklabels=names)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     axes.spines[["top", "right"]].set_visible(False)

@@ -97,6 +97,8 @@ def test_claims_are_borne_out_or_not():
     )
     assert "(not reproduced" in claim(one("Adam, softmax", np.inf, collapsed=0.1))
     assert "(not reproduced" in claim(one("Adam, softmax", 100, collapsed=0.9))
+    assert "but float64, with 0 %, doesn't grok" in claim(softmax, one("Adam, softmax in float64", np.inf))
+    assert "float64" not in claim(softmax, one("Adam, softmax in float64", 200))
     assert "StableMax groks (reproduced)" in claim(softmax, stable)
     assert "StableMax groks (not reproduced)" in claim(one("Adam, StableMax", np.inf))
     assert "at once (reproduced: 30 steps, memorised at 10)" in claim(one("⊥ Adam, softmax", 30))
