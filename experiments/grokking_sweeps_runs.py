@@ -29,7 +29,7 @@ class Grid:
     """
 
     fractions: tuple[float, ...] = (0.4, 0.5, 0.6, 0.75)
-    weight_decays: tuple[float, ...] = (0.3, 1.0, 3.0)
+    weight_decays: tuple[float, ...] = (0.0, 0.3, 1.0, 3.0)
     lr: float = 0.01
     init_scale: float = 3.0
     seeds: int = 8
@@ -121,11 +121,14 @@ def around_adamw(weight_decay: float, **settings: Any) -> dict[str, Any]:
     return {"base": "adamw", "base.beta2": BETA2, "base.weight_decay": weight_decay, **settings}
 
 
+MUON = {"hidden": "weight", "scale": "match_rms_adamw", "weight_decay": 1.0}
 DECAYED = Methods(
     (
         Method("AdamW", "adamw", (0.01, 0.03, 0.1, 0.3), {"beta2": BETA2, "weight_decay": 1.0}),
         Method("Grokfast AdamW", "grokfast", (0.01, 0.03, 0.1, 0.3), around_adamw(1.0)),
         Method("SAM AdamW", "sam", (0.01, 0.03, 0.1, 0.3), around_adamw(1.0, rho=0.05)),
+        Method("Muon", "muon", (0.03, 0.1, 0.3, 1.0), MUON),
+        Method("⊥ AdamW", "orthograd", (0.003, 0.01, 0.03, 0.1), around_adamw(1.0)),
     ),
     fraction=0.5,
     init_scale=3.0,
@@ -133,8 +136,9 @@ DECAYED = Methods(
     seeds=5,
     steps=1200,
 )
-"""By optimizer at equal weight decay; not the orthogonal gradient, under which nothing opposes a decay."""
-UNDECAYED = Methods(
+"""By optimizer at equal weight decay. Under the orthogonal gradient nothing opposes the decay."""
+UNMUON = {"hidden": "weight", "scale": "match_rms_adamw", "weight_decay": 1.0}
+DECAYED = Methods(
     (
         Method("Adam, softmax", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}),
         Method("Adam, softmax in float64", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}, precision="float64"),
