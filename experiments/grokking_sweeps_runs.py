@@ -137,8 +137,7 @@ DECAYED = Methods(
     steps=1200,
 )
 """By optimizer at equal weight decay. Under the orthogonal gradient nothing opposes the decay."""
-UNMUON = {"hidden": "weight", "scale": "match_rms_adamw", "weight_decay": 1.0}
-DECAYED = Methods(
+UNDECAYED = Methods(
     (
         Method("Adam, softmax", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}),
         Method("Adam, softmax in float64", "adam", (0.003, 0.01, 0.03), {"beta2": BETA2}, precision="float64"),
