@@ -61,10 +61,8 @@ def test_two_sweeps_share_a_store(trees):
 
 
 def test_the_gpu_preset_is_nakkirans_network():
-    from landscape.experiments.training_descent import parts
-
     recipe = mechanism.load("training_descent").preset("gpu")
-    sweeps = parts(recipe)
-    assert sweeps["epoch"].problem.model == "resnet18k"
-    assert sweeps["epoch"].problem.data == "cifar10"
-    assert sweeps["epoch"].noise == (0.15,)
+    for sweep in (recipe.epoch, recipe.samples):
+        assert (sweep.problem.model, sweep.problem.data) == ("resnet18k", "cifar10")
+        assert sweep.training.hyperparameters["lr"] == 1e-4
+        assert sweep.noise == (0.15,)
