@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from landscape.studies.descent import descent
-from landscape.studies.descent.recipe import Recipe
+from landscape.studies.descent.recipe import AUTOSAVE_SECONDS, Recipe
 from landscape.sweeps.task import resolve
 
 from .mechanism import Experiment, Options
@@ -56,5 +56,5 @@ def _sweeps(name: str, recipe: Any, options: Options) -> list[Any]:
     return [
         replace(sweep, node=sweep.node.replace("descent", f"{name}/{part}", 1))
         for part, each in prepared.items()
-        for sweep in each.sweeps
+        for sweep in each.saved_every(AUTOSAVE_SECONDS)
     ]
