@@ -113,7 +113,7 @@ def fashion_figure(tree: xr.DataTree) -> StyledFigure:
             _peak(axes, features.isel(basis=0, noise=noise, ridge=0))
         axes.set_ylim(lowest, CEILING)
     for axes in panels[1]:
-        axes.set_ylim(0, 100)
+        axes.set_ylim(0, 1)
     return figure
 
 
@@ -126,9 +126,9 @@ def _peak(axes: Axes, line: xr.Dataset) -> None:
         f"↑ {height:,.0f}",
         (found.peak, 0.97),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(-4, 0),
+        xytext=(5, 0),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         va="top",
         fontsize=6.5,
     )

@@ -51,6 +51,14 @@ def test_the_features_peak_where_they_are_as_many_as_samples(trees):
         assert int(loss.median(("seed", "draw")).idxmax("capacity")) == samples
 
 
+def test_errors_of_features_and_networks_are_drawn_on_one_scale_in_per_cent(trees):
+    figure = mechanism.load("fashion_descent").figure(trees("fashion_descent"))
+    figure.draw_without_rendering()
+    errors = [axes for axes in figure.axes if axes.get_subplotspec().rowspan.start == 1]
+    assert {axes.get_ylim() for axes in errors} == {(0.0, 1.0)}
+    assert len(errors) == 4
+
+
 def test_two_sweeps_share_a_store(trees):
     tree = trees("training_descent")
     epoch, samples = (tree[f"training_descent/{part}"].to_dataset() for part in ("epoch", "samples"))
