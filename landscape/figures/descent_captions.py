@@ -151,7 +151,8 @@ def fashion_caption(tree: xr.DataTree) -> str:
 def training_caption(tree: xr.DataTree) -> str:
     """What the figure shows, with the store's own figures."""
     sweeps = dict(zip(("epoch", "samples"), parts_of(tree), strict=True))
-    made, told = _recipe(tree), {}
+    made = _recipe(tree)
+    told: dict[str, list[str]] = {}
     for part, what in (("epoch", "epochs"), ("samples", "samples")):
         for labels, line in lines(sweeps[part]):
             risks = f"test loss {story(line, what)}; test error {story(line, what, 'error')}{_agreed(line)}"
