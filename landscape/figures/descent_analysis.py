@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ PROMINENCE = 1.1
 """A peak is this many times as high as the lowest risk on either of its sides."""
 LINES = ("basis", "noise", "ridge")
 """The dimensions that tell risk curves apart."""
+RISKS = ("loss", "error")
+"""The quantities whose curves are read."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ def descent_data(tree: xr.DataTree, basis: str | None = None, node: str = "desce
     return data.expand_dims([dim for dim in LINES if dim not in data.dims])
 
 
+def parts_of(tree: xr.DataTree) -> list[xr.Dataset]:
+    """The risks of each sweep of an experiment made of several, by the order of their names."""
+    name = tree.attrs["experiment"]
+    return [descent_data(tree, node=f"{name}/{part}") for part in json.loads(tree.attrs["recipe"])["recipe"]]
+
+
 def lines(data: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
     """Each risk curve with its labels; dimensions without labels have none."""
     sizes = [data.sizes[dim] for dim in LINES]
@@ -90,14 +99,15 @@ def over_repetitions(values: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.n
     return found[0], found[1], found[2]
 
 
-def landmarks(line: xr.Dataset) -> Landmarks:
+def landmarks(line: xr.Dataset, name: str = "loss") -> Landmarks:
     """Read a risk curve.
 
     Args:
         line: `loss` and possibly `error`, with dimensions `capacity`, `seed`, `split` and possibly `draw`.
+        name: Which of the two is the risk.
     """
     capacity = line["capacity"].values.astype(float)
-    risk = over_repetitions(line["loss"].sel(split="test"))[0]
+    risk = over_repetitions(line[name].sel(split="test"))[0]
     theory = line.attrs.get("threshold")
     below = training_error(line) < float(line.attrs["epsilon"])
     measured = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,6 +15,7 @@ from landscape.figures.descent_analysis import (
     landmarks,
     lines,
     over_repetitions,
+    parts_of,
     training_error,
 )
 from landscape.figures.style import number
@@ -27,18 +29,29 @@ def _risk(line: xr.Dataset, place: float | None, name: str = "loss") -> float:
     return float(middle[list(line["capacity"].values).index(place)])
 
 
-def story(line: xr.Dataset, what: str) -> str:
-    """Best before, peak and best beyond of a risk curve in words."""
-    found = landmarks(line)
+def story(line: xr.Dataset, what: str, name: str = "loss") -> str:
+    """Best before, peak and best beyond of a risk curve in words.
+
+    Args:
+        line: As for `landmarks`.
+        what: What a capacity counts.
+        name: `loss`, or `error` in per cent.
+    """
+    found = landmarks(line, name)
     if found.classical is None:
         return "nothing is measured yet"
-    best = f"{number(_risk(line, found.classical), 3)} at {_count(found.classical)} {what}"
+
+    def height(place: float) -> str:
+        risk = _risk(line, place, name)
+        return f"{100 * risk:.1f} %" if name == "error" else number(risk, 3)
+
+    best = f"{height(found.classical)} at {_count(found.classical)} {what}"
     if found.peak is None or found.modern is None:
         return f"no peak (lowest {best})"
-    better = "lower" if _risk(line, found.modern) < _risk(line, found.classical) else "not lower"
+    better = "lower" if _risk(line, found.modern, name) < _risk(line, found.classical, name) else "not lower"
     return (
-        f"{best} before the peak, {number(_risk(line, found.peak), 3)} at {_count(found.peak)}, "
-        f"{number(_risk(line, found.modern), 3)} at {_count(found.modern)} beyond ({better})"
+        f"{best} before the peak, {height(found.peak)} at {_count(found.peak)}, "
+        f"{height(found.modern)} at {_count(found.modern)} beyond ({better})"
     )
 
 
@@ -47,11 +60,19 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _thresholds(found: Landmarks, epsilon: float) -> str:
+def _thresholds(line: xr.Dataset) -> str:
     """Both thresholds in words."""
-    theory = "none" if found.theory is None else f"{found.theory:,.4g}"
+    found = landmarks(line)
+    theory = "none" if found.theory is None else f"the threshold at {found.theory:,.4g}"
     measured = "nowhere" if found.measured is None else f"at {_count(found.measured)}"
-    return f"theory puts the threshold at {theory}, the training error was first below {epsilon:g} {measured}"
+    order = "last" if line.attrs["family"] == "samples" else "first"
+    return f"theory puts {theory}, the training error was {order} below {line.attrs['epsilon']:g} {measured}"
+
+
+def _repeated(line: xr.Dataset) -> str:
+    """How many repetitions there are."""
+    count = line.sizes["seed"]
+    return "one training set" if count == 1 else f"medians and 10–90 % bands over {count} training sets"
 
 
 def polynomial_caption(tree: xr.DataTree) -> str:
@@ -86,8 +107,8 @@ def two_panel_caption(tree: xr.DataTree) -> str:
     return (
         f"Random Fourier features on digits, {data.attrs['threshold']} training samples with "
         f"{100 * float(data['noise'].values[0]):g} % wrong labels, minimum-norm least squares on one-hot labels; "
-        f"medians and 10–90 % bands over {line.sizes['seed']} training sets and {line.sizes['draw']} draws of "
-        f"features. Test risk: {story(line, 'features')}; {_thresholds(found, data.attrs['epsilon'])}. Test errors "
+        f"{_repeated(line)} and {line.sizes['draw']} draws of features. Test risk: "
+        f"{story(line, 'features')}; {_thresholds(line)}. Test errors "
         f"there: {', '.join(errors)} %. Reproduced of Belkin et al. (arXiv 1812.11118): {_shape(found)}. Not "
         "reproduced: their size (MNIST, 10,000 samples, peak at 10,000 features)."
     )
@@ -101,52 +122,76 @@ def _shape(found: Landmarks) -> str:
     return f"the U, the second descent, and the peak {exact} where there are as many features as samples"
 
 
-def fashion_caption(tree: xr.DataTree, node: str) -> str:
+def fashion_caption(tree: xr.DataTree) -> str:
     """What the figure shows, with the store's own figures."""
-    features, width = (descent_data(tree, node=f"{node}/{part}") for part in ("features", "width"))
+    features, width = parts_of(tree)
     told = [
         f"{100 * labels['noise']:g} % wrong, λ = {labels['ridge']:g}: {story(line, 'features')}"
         for labels, line in lines(features)
     ]
     wide = []
     for labels, line in lines(width):
-        found = landmarks(line)
         sharp = ""
         if "hessian_max" in line:
             values = over_repetitions(line["hessian_max"])[0]
             sharp = f"; λ max is largest at width {line['capacity'].values[int(np.nanargmax(values))]}"
-        both = _thresholds(found, width.attrs["epsilon"])
-        wide.append(f"{100 * labels['noise']:g} % wrong: {story(line, 'units')}; {both}{sharp}")
-    name = json.loads(tree.attrs["recipe"])["recipe"]["data"]
+        wide.append(f"{100 * labels['noise']:g} % wrong: {story(line, 'units')}; {_thresholds(line)}{sharp}")
+    made = _recipe(tree)
     return (
-        f"Data: {name}. Top: random Fourier features, {features.attrs['threshold']} training samples. "
-        f"{'; '.join(told)}. "
-        "Bottom: networks with one hidden layer of tanh, squared loss on one-hot labels, Adam, full batch. "
-        f"{'; '.join(wide)}. Published for fully connected networks (Belkin et al., arXiv 1812.11118: MNIST, 4,000 "
-        "samples): a peak at 40,000 parameters, as many as samples × outputs (the grey line here). With a tenth of "
-        "their samples the shape can be compared, the numbers can't."
+        f"Left: random Fourier features on {made['features']['data']}, {features.attrs['threshold']} training samples, "
+        f"{_repeated(features)} and {features.sizes['draw']} draws of features; test risk {'; '.join(told)}. "
+        f"Right: networks with one hidden layer of tanh on {made['width']['samples']} samples of "
+        f"{made['width']['problem']['data']}, squared loss on one-hot labels, Adam, full batch, "
+        f"{_repeated(width)}; test risk {'; '.join(wide)}. Published for fully connected networks (Belkin et al., "
+        "arXiv 1812.11118: MNIST, 4,000 samples): a peak at 40,000 parameters, as many as samples × outputs (the grey "
+        "line here). With a tenth of their samples the shape can be compared, the numbers can't."
     )
 
 
-def training_caption(tree: xr.DataTree, node: str) -> str:
+def training_caption(tree: xr.DataTree) -> str:
     """What the figure shows, with the store's own figures."""
+    sweeps = dict(zip(("epoch", "samples"), parts_of(tree), strict=True))
+    made = _recipe(tree)
     told: dict[str, list[str]] = {}
     for part, what in (("epoch", "epochs"), ("samples", "samples")):
-        for labels, line in lines(descent_data(tree, node=f"{node}/{part}")):
-            last = training_error(line)[-1]
-            errors = over_repetitions(line["error"].sel(split="test"))[0]
-            told.setdefault(part, []).append(
-                f"{100 * labels['noise']:g} % wrong: test loss {story(line, what)}; test error from "
-                f"{100 * errors[0]:.1f} to {100 * errors[-1]:.1f} %, lowest {100 * errors.min():.1f}, highest "
-                f"{100 * errors.max():.1f}; training error ends at {100 * last:.1f} %"
-            )
-    made = json.loads(tree.attrs["recipe"])["recipe"]
+        for labels, line in lines(sweeps[part]):
+            risks = f"test loss {story(line, what)}; test error {story(line, what, 'error')}{_agreed(line)}"
+            ends = f"training error ends at {100 * training_error(line)[-1]:.1f} %"
+            also = ends if part == "epoch" else f"{_thresholds(line)}; {ends}"
+            told[part] = [*told.get(part, []), f"{100 * labels['noise']:g} % wrong: {risks}; {also}"]
+    network = {part: f"{made[part]['problem']['model']} of width {_width(made[part])}" for part in sweeps}
+    losses = {part: made[part]["problem"]["loss"] for part in sweeps}
     return (
-        f"{made['model']} on {made['data']}, {made['loss']} loss, Adam. Left, width {made['epoch_width']} along its "
-        f"training on {made['epoch_samples']:,} samples: "
-        f"{'; '.join(told['epoch'])}. Right, width {made['sizes_width']} on more samples, equal "
-        f"steps: {'; '.join(told['samples'])}. Nakkiran et al. (arXiv 1912.02292; ResNet18, CIFAR-10, 4,000 "
-        "epochs, 10–20 % noise) see the test error rise and fall again along a training, and more samples do harm near "
-        "the threshold. Where the sentences above name a peak, this shape is reproduced; where they say no peak, it "
-        "isn't."
+        f"Networks on {made['epoch']['problem']['data']}, Adam. Left: {network['epoch']}, {losses['epoch']} loss, "
+        f"along its training on {made['epoch']['samples']:,} samples (augmentation: "
+        f"{made['epoch']['training']['augmentation']}), {_repeated(sweeps['epoch'])}. {'; '.join(told['epoch'])}. "
+        f"Right: {network['samples']}, {losses['samples']} loss, on more samples, equal steps, "
+        f"{_repeated(sweeps['samples'])}. {'; '.join(told['samples'])}. Nakkiran et al. (arXiv 1912.02292; ResNet18, "
+        "CIFAR-10, 4,000 epochs, 10–20 % noise) see the test error rise and fall again along a training, and more "
+        "samples do harm near the threshold. Where the sentences above name a peak, this shape is reproduced; where "
+        "they say no peak, it isn't. Not reproduced: their size."
     )
+
+
+def _agreed(line: xr.Dataset) -> str:
+    """In how many repetitions the error falls from the median's peak to its best beyond, and what that rests on."""
+    found = landmarks(line, "error")
+    if found.peak is None:
+        return ""
+    at, beyond = (line["error"].sel(split="test", capacity=place) for place in (found.peak, found.modern))
+    looks = int((line["capacity"] > found.peak).sum())
+    return (
+        f", a fall in {int((beyond < at).sum())} of {line.sizes['seed']} repetitions, looked at {looks} "
+        f"{'time' if looks == 1 else 'times'} beyond the peak"
+    )
+
+
+def _recipe(tree: xr.DataTree) -> dict[str, Any]:
+    """The recipe of an experiment made of several sweeps."""
+    made: dict[str, Any] = json.loads(tree.attrs["recipe"])["recipe"]
+    return made
+
+
+def _width(sweep: dict[str, Any]) -> int:
+    """The width of a sweep's network."""
+    return int(sweep["problem"]["model_settings"]["width"])

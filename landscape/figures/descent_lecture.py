@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
-from landscape.figures.descent import capacity_axes, descent_panels, handles, label, quantities, scale_axes
-from landscape.figures.descent_analysis import descent_data, landmarks, over_repetitions
+from landscape.figures.descent import capacity_axes, descent_panels, handles, label, quantities, scale_axes, title
+from landscape.figures.descent_analysis import descent_data, landmarks, over_repetitions, parts_of
 from landscape.figures.descent_fits import fits_grid, one_basis
 from landscape.figures.methods import DASHED, DOTTED
 from landscape.figures.style import PAGE, StyledFigure, halo, in_style, new_figure
 
 TEST, TRAIN = "#0072b2", "#111111"
+CEILING = 1.0
+"""Squared errors end here: ten times that of a model of ten classes that always answers zero."""
 
 
 @in_style
@@ -88,45 +90,68 @@ def _divide(axes: Axes, place: float, before: str, after: str, name: str) -> Non
 
 
 @in_style
-def fashion_figure(tree: xr.DataTree, node: str) -> StyledFigure:
-    """Features above, networks of growing width with their sharpness below; a column for each noise.
+def fashion_figure(tree: xr.DataTree) -> StyledFigure:
+    """Features left, networks of growing width with their sharpness right; a column for each noise.
 
     Args:
         tree: A store of the experiment `fashion_descent`.
-        node: Where it is in the store.
     """
-    features, width = (descent_data(tree, node=f"{node}/{part}") for part in ("features", "width"))
-    wide = [name for name in quantities(width) if name != "norm"]
-    figure = new_figure(PAGE, 1.3 + 1.15 * (3 + len(wide)))
-    rows = figure.add_gridspec(2, 1, height_ratios=(3.3, len(wide) + 0.3))
-    above, below = (figure.add_subfigure(rows[row]) for row in range(2))
-    descent_panels(above, features, ["loss", "error", "norm"])
-    descent_panels(below, width, wide)
+    features, width = parts_of(tree)
+    sharp = [name for name in quantities(width) if name not in ("loss", "error", "norm")]
+    figure = new_figure(PAGE, 5.0)
+    halves = figure.add_gridspec(1, 2)
+    panels = np.hstack(
+        [
+            descent_panels(figure.add_subfigure(halves[0]), features, ["loss", "error", "norm"]),
+            descent_panels(figure.add_subfigure(halves[1]), width, ["loss", "error", *sharp[:1]]),
+        ]
+    )
+    lowest = min(axes.get_ylim()[0] for axes in panels[0])
+    for number, axes in enumerate(panels[0]):
+        noise = number % features.sizes["noise"]
+        if number < features.sizes["noise"]:
+            _peak(axes, features.isel(basis=0, noise=noise, ridge=0))
+        axes.set_ylim(lowest, CEILING)
+    for axes in panels[1]:
+        axes.set_ylim(0, 1)
     return figure
 
 
+def _peak(axes: Axes, line: xr.Dataset) -> None:
+    """How high a peak is that leaves the panel."""
+    found, risk = landmarks(line), over_repetitions(line["loss"].sel(split="test"))[0]
+    if found.peak is None or (height := risk[list(line["capacity"].values).index(found.peak)]) <= CEILING:
+        return
+    axes.annotate(
+        f"↑ {height:,.0f}",
+        (found.peak, 0.97),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(5, 0),
+        textcoords="offset points",
+        ha="left",
+        va="top",
+        fontsize=6.5,
+    )
+
+
 @in_style
-def training_figure(tree: xr.DataTree, node: str) -> StyledFigure:
-    """Risk along the epochs, left, and against the number of samples, right; a row for loss and error at each noise.
+def training_figure(tree: xr.DataTree) -> StyledFigure:
+    """Risk along the epochs, left, and against the number of samples, right; loss above error, a line for each noise.
 
     Args:
         tree: A store of the experiment `training_descent`.
-        node: Where it is in the store.
     """
-    parts = [descent_data(tree, node=f"{node}/{part}") for part in ("epoch", "samples")]
-    levels = parts[0]["noise"].values
-    figure = new_figure(PAGE, 0.9 + 2.5 * len(levels))
-    panels = figure.subplots(2 * len(levels), 2, squeeze=False)
+    parts = parts_of(tree)
+    figure = new_figure(PAGE, 4.2)
+    panels = figure.subplots(2, 2, sharex="col")
     for column, data in zip(panels.T, parts, strict=True):
-        for number, level in enumerate(levels):
-            part = data.isel(basis=0, noise=number)
-            for axes, name in zip(column[2 * number : 2 * number + 2], ("loss", "error"), strict=True):
-                capacity_axes(axes, part, name)
-                if name == "error":
-                    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
-                axes.set_ylabel(label(data, name))
-            column[2 * number].set_title(f"{100 * level:g} % wrong labels")
+        for axes, name in zip(column, ("loss", "error"), strict=True):
+            capacity_axes(axes, data.isel(basis=0, ridge=0), name, "noise")
+            axes.set_ylabel(label(data, name))
         column[-1].set_xlabel(str(data.attrs["capacity_name"]))
+    level = f", {title(parts[0], 0, 0)}" if parts[0].sizes["noise"] == 1 else ""
+    panels[0, 0].set_title(f"a longer and longer training{level}")
+    panels[0, 1].set_title(f"on more and more samples{level}")
     figure.align_ylabels()
-    figure.legend(handles=handles(parts[1]), loc="outside lower center", ncols=4)
+    figure.legend(handles=handles(parts, "noise"), loc="outside lower center", ncols=4)
     return figure

@@ -51,6 +51,14 @@ def test_the_features_peak_where_they_are_as_many_as_samples(trees):
         assert int(loss.median(("seed", "draw")).idxmax("capacity")) == samples
 
 
+def test_errors_of_features_and_networks_are_drawn_on_one_scale_in_per_cent(trees):
+    figure = mechanism.load("fashion_descent").figure(trees("fashion_descent"))
+    figure.draw_without_rendering()
+    errors = [axes for axes in figure.axes if axes.get_subplotspec().rowspan.start == 1]
+    assert {axes.get_ylim() for axes in errors} == {(0.0, 1.0)}
+    assert len(errors) == 4
+
+
 def test_two_sweeps_share_a_store(trees):
     tree = trees("training_descent")
     epoch, samples = (tree[f"training_descent/{part}"].to_dataset() for part in ("epoch", "samples"))
@@ -61,10 +69,8 @@ def test_two_sweeps_share_a_store(trees):
 
 
 def test_the_gpu_preset_is_nakkirans_network():
-    from landscape.experiments.training_descent import parts
-
     recipe = mechanism.load("training_descent").preset("gpu")
-    sweeps = parts(recipe)
-    assert sweeps["epoch"].problem.model == "resnet18k"
-    assert sweeps["epoch"].problem.data == "cifar10"
-    assert sweeps["epoch"].noise == (0.15,)
+    for sweep in (recipe.epoch, recipe.samples):
+        assert (sweep.problem.model, sweep.problem.data) == ("resnet18k", "cifar10")
+        assert sweep.training.hyperparameters["lr"] == 1e-4
+        assert sweep.noise == (0.15,)

@@ -7,8 +7,9 @@ from matplotlib.text import Text
 
 from landscape.errors import RequestError
 from landscape.figures import draw, report, summary
+from landscape.figures.descent import THEORY, capacity_axes
 from landscape.figures.descent_analysis import descent_data, landmarks, over_repetitions, training_error
-from landscape.figures.style import COLUMN, PAGE
+from landscape.figures.style import COLUMN, PAGE, new_figure
 
 CAPACITY = np.array([1, 2, 4, 8, 16, 32, 64])
 DOUBLE = np.array([3.0, 1.0, 2.0, 9.0, 4.0, 0.8, 0.9])
@@ -135,6 +136,40 @@ def test_figures_show_the_medians_and_clip_no_text(case):
             box = text.get_window_extent()
             assert -0.5 <= box.x0 < box.x1 <= width + 0.5, text.get_text()
             assert -0.5 <= box.y0 < box.y1 <= height + 0.5, text.get_text()
+
+
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [
+        (DOUBLE, {"best before the peak", "best beyond it"}),
+        (np.array([7.0, 6, 5, 4, 3, 2, 1]), {"best"}),  # no peak, so nothing lies beyond it
+        (np.full(7, np.nan), set()),
+    ],
+)
+def test_the_legend_explains_only_what_is_drawn(test, expected):
+    figure = draw(make(test, ridges=()))
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {label for label in labels if "best" in label} == expected
+    stars = {drawn.get_markerfacecolor() for axes in figure.axes for drawn in axes.lines if drawn.get_marker() == "*"}
+    assert len(stars) == len(expected)
+
+
+def test_lines_by_noise_are_marked_each_in_its_colour():
+    data = descent_data(make(noises=(0.0, 0.2), ridges=())).isel(basis=0, ridge=0)
+    axes = new_figure(COLUMN, 2.0).subplots()
+    capacity_axes(axes, data, "loss", "noise")
+    colors = {drawn.get_color() for drawn in axes.lines if drawn.get_marker() != "*"} - {THEORY["color"]}
+    assert len(colors) == 2
+    stars = [drawn for drawn in axes.lines if drawn.get_marker() == "*"]
+    assert {drawn.get_markeredgecolor() for drawn in stars} == colors
+    assert [drawn.get_xdata()[0] for drawn in stars] == [2, 32, 2, 32]
+
+
+def test_error_has_landmarks_of_its_own():
+    one = line(make()).copy(deep=True)
+    one["error"][:] = np.linspace(0.7, 0.1, 7)[:, None, None]
+    assert landmarks(one).peak == 8
+    assert (landmarks(one, "error").peak, landmarks(one, "error").classical) == (None, 64)
 
 
 def test_too_many_columns_and_unknown_options_are_refused():

@@ -6,7 +6,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from landscape.networks.datasets import DataSet
 from landscape.sweeps.schema import Sweep
 
 NODE = "descent"
+AUTOSAVE_SECONDS = 20.0
 SPLITS = ("train", "test")
 Evaluate = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 
@@ -30,6 +31,10 @@ class Prepared:
 
     contents: dict[str, Any]
     sweeps: Sequence[Sweep]
+
+    def saved_every(self, seconds: float) -> list[Sweep]:
+        """The sweeps as they are run, trainings saving their state that often."""
+        return [replace(sweep, arguments={**sweep.arguments, "autosave_seconds": seconds}) for sweep in self.sweeps]
 
 
 class Recipe(ABC):

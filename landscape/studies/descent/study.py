@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from landscape.studies.descent.recipe import NODE, Prepared, Recipe
+from landscape.studies.descent.recipe import AUTOSAVE_SECONDS, NODE, Prepared, Recipe
 from landscape.studies.study import Running, RunningOptions, Study
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ def descent(
     out: Path | str,
     *,
     data_dir: Path | None = None,
-    autosave_seconds: float = 20.0,
+    autosave_seconds: float = AUTOSAVE_SECONDS,
     **options: Unpack[RunningOptions],
 ) -> xarray.DataTree:
     """Sweep a capacity and store train and test risk along it.
@@ -62,6 +61,4 @@ class DescentStudy(Study):
 
     def run(self, path: Path) -> None:
         """Compute what the store lacks."""
-        autosave = {"autosave_seconds": self.autosave_seconds}
-        sweeps = [replace(sweep, arguments={**sweep.arguments, **autosave}) for sweep in self.prepared.sweeps]
-        self.running.run(path, sweeps, describe=NODE)
+        self.running.run(path, self.prepared.saved_every(self.autosave_seconds), describe=NODE)
