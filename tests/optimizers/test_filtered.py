@@ -86,12 +86,12 @@ def test_twenty_steps_of_the_orthogonal_gradient(rescale, scope):
 def test_a_finite_step_lengthens_the_weights_by_its_square():
     tensors = leaves()
     optimizer = make_optimizer("orthograd", tensors, base="sgd", lr=0.05)
-    before = [float((t * t).sum()) for t in tensors]
+    before = [float(t.detach().square().sum()) for t in tensors]
     give(tensors, 0)
     optimizer.step()
     for tensor, old in zip(tensors, before, strict=True):
-        step = 0.05**2 * float((tensor.grad * tensor.grad).sum())  # rescaled to the length of the gradient
-        assert float((tensor * tensor).sum()) == pytest.approx(old + step, rel=1e-12)
+        step = 0.05**2 * float(tensor.grad.square().sum())  # rescaled to the length of the gradient
+        assert float(tensor.detach().square().sum()) == pytest.approx(old + step, rel=1e-12)
 
 
 @pytest.mark.parametrize("base", BASES)
