@@ -89,7 +89,7 @@ def _said(title: str, runs: xr.Dataset) -> str:
         f"{title[:1].upper()}{title[1:]}, decay {float(runs.attrs['weight_decay']):g} "
         f"({int(events['grokked'].sum())} of {runs.sizes['seed']} seeds grokked; median steps of "
         f"memorisation and generalisation {steps}): halfway (log scale) to their end are "
-        + ", ".join(f"the {name} at step {_median(values)}" for name, values in middle.items())
+        + ", ".join(f"the {name} {_median(values)}" for name, values in middle.items())
         + f"; at the end {float(last['key_frequencies'].median()):.0f} key frequencies, the five strongest with "
         f"{100 * float(last['strongest_share'].median()):.0f} % of the power; restricted loss "
         f"{number(float(last['restricted_loss'].median()))} beside a test loss of "
@@ -100,9 +100,9 @@ def _said(title: str, runs: xr.Dataset) -> str:
 
 
 def _median(values: np.ndarray) -> str:
-    """The median of the seeds that have one."""
+    """The median step of the seeds that have one."""
     kept = values[np.isfinite(values)]
-    return f"{np.median(kept):.0f}" if len(kept) else "none"
+    return f"at step {np.median(kept):.0f}" if len(kept) else "never"
 
 
 def _with(bounds: np.ndarray) -> str:
