@@ -132,8 +132,10 @@ def grid_axes(axes: Axes, grid: xr.Dataset) -> None:
     axes.set_xticks(fractions, [f"{one:g}" for one in fractions])
     axes.minorticks_off()
     top = axes.get_ylim()[1]
-    axes.set_ylim(top=1.8 * top)  # room for the legend above the slowest runs
-    axes.legend(loc="upper right", ncols=len(decays), columnspacing=0.8, handlelength=1.2)
+    columns = min(3, (len(decays) + 1) // 2 if len(decays) > 3 else len(decays))
+    rows = -(-len(decays) // columns)
+    axes.set_ylim(top=top * 1.7**rows)  # room for the legend above the slowest runs
+    axes.legend(loc="upper right", ncols=columns, columnspacing=0.8, handlelength=1.2)
     axes.set_title("AdamW, by training fraction and weight decay")
     axes.spines[["top", "right"]].set_visible(False)
 
