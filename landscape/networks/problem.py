@@ -76,7 +76,7 @@ class Problem:
         """Build the network for that data, its weights drawn with the seed; torch's random state stays as it was."""
         if data.is_text:
             check_text(self.model, self.data)
-        elif len(data.input_shape) == 1:
+        elif len(data.input_shape) == 1 and isinstance(data.train.inputs, torch.Tensor):  # not several by name
             check_symbols(self.model, self.data, not data.train.inputs.is_floating_point())
         with preserved_rng(torch.device("cpu"), seed):
             model = build_model(self.model, data.input_shape, data.num_outputs, self.model_settings)
