@@ -9,6 +9,7 @@ from landscape.errors import RequestError
 from landscape.figures import draw, report, summary
 from landscape.figures.descent import THEORY, capacity_axes
 from landscape.figures.descent_analysis import descent_data, landmarks, over_repetitions, training_error
+from landscape.figures.descent_captions import fall
 from landscape.figures.style import COLUMN, PAGE, new_figure
 
 CAPACITY = np.array([1, 2, 4, 8, 16, 32, 64])
@@ -54,6 +55,16 @@ def make(test=DOUBLE, *, bases=(), noises=(0.0,), ridges=(0.0, 1.0), seeds=3, fa
 def line(tree, **at):
     data = descent_data(tree)
     return data.isel({dim: at.get(dim, 0) for dim in ("basis", "noise", "ridge")})
+
+
+def test_the_fall_from_a_peak_to_the_last_capacity():
+    seeds = 3
+    way, factors = max(DOUBLE) - DOUBLE[-1], np.linspace(1, 1.1, seeds)  # the repetitions are multiples of one curve
+    mean, half = fall(line(make(seeds=seeds)), "loss")
+    assert mean == pytest.approx(way * factors.mean())
+    assert half == pytest.approx(4.302653 * way * factors.std(ddof=1) / np.sqrt(seeds), rel=1e-6)  # t of 2 degrees
+    assert np.isnan(fall(line(make(seeds=1)), "loss")[1])
+    assert fall(line(make(test=np.linspace(3, 1, 7))), "loss") is None
 
 
 def test_landmarks_of_double_descent():
