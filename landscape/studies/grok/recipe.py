@@ -32,7 +32,7 @@ class GrokRecipe:
         batch_size: Samples in a batch; None for all.
         schedule: Learning-rate schedule.
         warmup: Updates over which the learning rate rises to it.
-        precision: `float32` or `float64`.
+        precision: `float32`, `float64`, or `bf16` or `fp16` for mixed precision.
         per_decade: Records for each tenfold number of updates, evenly on a log scale.
         every: Updates between records instead; None for the log scale.
         measures: Measures of sharpness, taken on all training samples.
